@@ -127,7 +127,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn facts(cpu_flag: bool, probe: Probe) -> Facts {
-        Facts { cpu_flag, device: Device::Openable, probe: Some(probe) }
+        Facts { cpu_flag, device: Device::Openable, probe: Some(probe), remembered: None }
     }
 
     fn too_busy() -> Probe {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 use thiserror::Error;
@@ -44,6 +44,9 @@ pub struct Facts {
     pub device: Device,
     /// What a guest did, if one could be tried.
     pub probe: Option<Probe>,
+    /// The file in which the probe's answer is remembered until the host reboots ([`cached_facts`]).
+    #[serde(skip)]
+    pub remembered: Option<PathBuf>,
 }
 
 impl Facts {
@@ -84,14 +87,30 @@ pub enum Probe {
     },
     /// The guest could not even be set up.
     NotSetUp(String),
+    /// The host could not do it just then: it was out of memory or descriptors, or another hypervisor had the processor.
+    Hindered(String),
 }
 
 impl Probe {
     /// Whether another try would come to the same.
     #[must_use]
     pub const fn is_conclusive(&self) -> bool {
-        !matches!(self, Self::TooSlow { limit: Limit::Clock(_), .. })
+        !matches!(self, Self::TooSlow { limit: Limit::Clock(_), .. } | Self::Hindered(_))
     }
+
+    /// Of a guest that could not be set up.
+    fn not_set_up(error: &io::Error) -> Self {
+        let why = error.to_string();
+        if is_transient(error) { Self::Hindered(why) } else { Self::NotSetUp(why) }
+    }
+}
+
+/// Whether the same call may succeed a little later: what it says of the host's state says nothing of KVM.
+fn is_transient(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    code.is_some_and(|code| {
+        [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::EBUSY, libc::EINTR].contains(&code)
+    })
 }
 
 /// How long the test guest may take.
@@ -153,8 +172,17 @@ pub fn decide(choice: Choice, facts: &Facts) -> Result<Decision, KvmUnusable> {
     }
 }
 
-/// The rule without the processor flag: what a guest showed.
+/// The rule without the processor flag: what a guest showed, and where that is written down.
 fn believable(facts: &Facts) -> Result<(), String> {
+    shown(facts).map_err(|why| match (&facts.device, &facts.remembered) {
+        (Device::Openable, Some(file)) => {
+            format!("{why} (remembered in {} until the host reboots; without that file it is tried again at the next start)", file.display())
+        }
+        _ => why,
+    })
+}
+
+fn shown(facts: &Facts) -> Result<(), String> {
     match (&facts.device, &facts.probe) {
         (Device::NotOpenable(why), _) => Err(format!("/dev/kvm cannot be opened: {why}")),
         (Device::Openable, None) => Err("no test guest was run".to_owned()),
@@ -172,6 +200,9 @@ fn believable(facts: &Facts) -> Result<(), String> {
         (Device::Openable, Some(Probe::NotSetUp(why))) => {
             Err(format!("/dev/kvm opens, but no guest can be set up: {why}"))
         }
+        (Device::Openable, Some(Probe::Hindered(why))) => Err(format!(
+            "/dev/kvm opens, but the host could not try a guest just then: {why}; it is tried again"
+        )),
     }
 }
 
@@ -192,13 +223,16 @@ fn not_openable(error: &io::Error) -> String {
 /// Gathers the facts of this host. Blocks for at most `limits.clock` and a little; call it from a thread that may.
 #[must_use]
 pub fn facts(limits: Limits) -> Facts {
-    let device = match File::options().read(true).write(true).open("/dev/kvm") {
-        Ok(_) => Device::Openable,
-        Err(error) => Device::NotOpenable(not_openable(&error)),
+    let opened = File::options().read(true).write(true).open("/dev/kvm");
+    let (device, probe) = match opened {
+        Ok(_) => (Device::Openable, Some(probe(limits))),
+        Err(error) => {
+            let hindered = is_transient(&error).then(|| Probe::Hindered(error.to_string()));
+            (Device::NotOpenable(not_openable(&error)), hindered)
+        }
     };
-    let probe = (device == Device::Openable).then(|| probe(limits));
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    Facts { cpu_flag: has_flag(&cpuinfo), device, probe }
+    Facts { cpu_flag: has_flag(&cpuinfo), device, probe, remembered: None }
 }
 
 /// Like [`facts`], remembered in `cache` until the host reboots, unless the probe was not conclusive. A cache that cannot be read
@@ -221,20 +255,22 @@ fn cached(cache: &Path, gather: impl FnOnce() -> Facts) -> Facts {
         && !boot_id.is_empty()
         && cached.facts.probe.is_some()
     {
-        return cached.facts;
+        return Facts { remembered: Some(cache.to_owned()), ..cached.facts };
     }
     let facts = gather();
     if !facts.is_conclusive() {
         return facts;
     }
-    let cached = Cached { boot_id, facts };
+    let mut cached = Cached { boot_id, facts };
     let write = || -> io::Result<()> {
         let temporary = cache.with_extension("new");
         fs::write(&temporary, serde_json::to_vec_pretty(&cached)?)?;
         fs::rename(temporary, cache)
     };
-    if let Err(error) = write() {
-        tracing::debug!(path = %cache.display(), %error, "cannot keep the facts about KVM");
+    match write() {
+        // Without a probe they are gathered anew next time.
+        Ok(()) => cached.facts.remembered = cached.facts.probe.is_some().then(|| cache.to_owned()),
+        Err(error) => tracing::debug!(path = %cache.display(), %error, "cannot keep the facts about KVM"),
     }
     cached.facts
 }
@@ -256,7 +292,7 @@ mod tests {
     use super::*;
 
     fn facts_of(cpu_flag: bool, probe: Option<Probe>) -> Facts {
-        Facts { cpu_flag, device: Device::Openable, probe }
+        Facts { cpu_flag, device: Device::Openable, probe, remembered: None }
     }
 
     #[test]
@@ -271,6 +307,11 @@ mod tests {
             (facts_of(true, Some(failed)), Accelerator::Tcg, "cmpxchg16b (internal error)"),
             (facts_of(true, slow(Limit::Processor(time))), Accelerator::Tcg, "no useful progress"),
             (facts_of(true, slow(Limit::Clock(time))), Accelerator::Tcg, "it is tried again"),
+            (
+                facts_of(true, Some(Probe::Hindered("no memory".into()))),
+                Accelerator::Tcg,
+                "it is tried again",
+            ),
             (facts_of(true, None), Accelerator::Tcg, "no test guest"),
             (
                 Facts {
@@ -378,12 +419,41 @@ mod tests {
             fs::write(&cache, text).unwrap();
         };
         let never = || -> Facts { panic!("they are remembered") };
+        let kept = |facts: &Facts| Facts { remembered: Some(cache.clone()), ..facts.clone() };
         write(&boot_id);
-        assert_eq!(cached(&cache, never), remembered);
+        assert_eq!(cached(&cache, never), kept(&remembered));
         write("an earlier boot");
         let fresh = facts_of(true, Some(Probe::Passed));
-        assert_eq!(cached(&cache, || fresh.clone()), fresh);
-        assert_eq!(cached(&cache, never), fresh);
+        assert_eq!(cached(&cache, || fresh.clone()), kept(&fresh));
+        assert_eq!(cached(&cache, never), kept(&fresh));
+    }
+
+    #[test]
+    fn who_may_not_use_kvm_is_told_where_that_is_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = directory.path().join("kvm.json");
+        let facts = cached(&cache, || facts_of(true, Some(Probe::NotSetUp("no".into()))));
+        let refused = decide(Choice::Kvm, &facts).unwrap_err().to_string();
+        let reason = decide(Choice::Auto, &facts).unwrap().reason;
+        for text in [refused, reason] {
+            assert!(text.contains(cache.to_str().unwrap()), "{text}");
+        }
+        let absent = directory.path().join("absent/kvm.json");
+        let facts = cached(&absent, || facts_of(true, Some(Probe::NotSetUp("no".into()))));
+        assert!(!decide(Choice::Auto, &facts).unwrap().reason.contains("remembered"));
+    }
+
+    #[test]
+    fn what_the_host_could_not_do_just_then_is_not_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = directory.path().join("kvm.json");
+        let failed = |code| facts_of(true, Some(Probe::not_set_up(&io::Error::from_raw_os_error(code))));
+        for code in [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::EBUSY, libc::EINTR] {
+            assert_eq!(cached(&cache, || failed(code)), failed(code));
+            assert!(!cache.exists(), "{code}");
+        }
+        cached(&cache, || failed(libc::ENODEV));
+        assert!(cache.exists());
     }
 
     #[test]
@@ -393,7 +463,8 @@ mod tests {
         let slow = |limit| facts_of(true, Some(Probe::TooSlow { stage: Stage::Loop, limit }));
         let (busy, emulated) = (slow(Limit::Clock(Duration::ZERO)), slow(Limit::Processor(Duration::ZERO)));
         assert_eq!(cached(&cache, || busy.clone()), busy);
-        assert_eq!(cached(&cache, || emulated.clone()), emulated);
-        assert_eq!(cached(&cache, || busy.clone()), emulated);
+        let kept = Facts { remembered: Some(cache.clone()), ..emulated.clone() };
+        assert_eq!(cached(&cache, || emulated.clone()), kept);
+        assert_eq!(cached(&cache, || busy.clone()), kept);
     }
 }

@@ -113,7 +113,10 @@ impl From<&OperationError> for ErrorKind {
 impl From<&ManagerError> for ErrorKind {
     fn from(error: &ManagerError) -> Self {
         match error {
-            ManagerError::NoMachine(_) | ManagerError::Exists(_) | ManagerError::Sent(_) => Self::Misused,
+            ManagerError::NoMachine(_)
+            | ManagerError::Exists(_)
+            | ManagerError::Sent(_)
+            | ManagerError::Arriving(_) => Self::Misused,
             ManagerError::Stopped(_) => Self::ProcessNotRunning,
             ManagerError::Started(_) => Self::AlreadyRunning,
             ManagerError::Start { source, .. } => source.into(),
@@ -218,6 +221,7 @@ mod tests {
             (ManagerError::Started(id), ErrorKind::AlreadyRunning),
             (ManagerError::Unresponsive(id), ErrorKind::NotConnected),
             (ManagerError::Sent(id), ErrorKind::Misused),
+            (ManagerError::Arriving(id), ErrorKind::Misused),
             (ManagerError::Adopt { id, source: denied() }, ErrorKind::HostFailed),
             (ManagerError::Call { action: "pause", id, source: late() }, ErrorKind::NotConnected),
         ] {

@@ -45,7 +45,8 @@ pub enum State {
     Creating,
     /// Its guest runs.
     Running,
-    /// Its guest stands: it was paused, has crashed or could not write, or was sent elsewhere ([`crate::Status::run_state`] tells).
+    /// Its guest stands: it was paused, sleeps, has crashed or could not write, has yet to arrive or was sent elsewhere
+    /// ([`crate::Status::run_state`] tells).
     Paused,
     /// It is being ended, or its guest has powered itself off: its process is ended then. Also when it was killed and the kernel holds it
     /// ([`crate::process::Held`]): it is stopped when the kernel lets go of it.
@@ -96,6 +97,9 @@ pub enum ManagerError {
         "the guest of the machine {0} was sent away; resume it by the machine's handle once it is proved that it runs nowhere else"
     )]
     Sent(Uuid),
+    /// Its guest has yet to arrive from elsewhere or from a file.
+    #[error("the guest of the machine {0} is still arriving; whoever sends it decides whether it runs here")]
+    Arriving(Uuid),
     /// QEMU refused or did not answer.
     #[error("cannot {action} the machine {id}")]
     Call {
@@ -307,19 +311,22 @@ impl Manager {
         machine.vm(id)?.pause().await.map_err(|source| ManagerError::Call { action: "pause", id, source })
     }
 
-    /// Lets them go on.
+    /// Lets them go on; wakes a guest that sleeps.
     ///
     /// # Errors
-    /// [`ManagerError`]; [`ManagerError::Sent`] for a guest that may run elsewhere by now.
+    /// [`ManagerError`]; [`ManagerError::Sent`] for a guest that may run elsewhere by now, [`ManagerError::Arriving`] for one that may still run
+    /// there.
     pub async fn resume(&self, id: Uuid) -> Result<(), ManagerError> {
         let machine = self.machine(id)?;
         let _turn = machine.turn(id).await?;
         let failed = |source| ManagerError::Call { action: "resume", id, source };
         let vm = machine.vm(id)?;
-        if vm.qmp().call(&QueryStatus {}).await.map_err(failed)?.status == RunState::Postmigrate {
-            return Err(ManagerError::Sent(id));
+        match vm.qmp().call(&QueryStatus {}).await.map_err(failed)?.status {
+            RunState::Postmigrate => Err(ManagerError::Sent(id)),
+            RunState::Inmigrate => Err(ManagerError::Arriving(id)),
+            RunState::Suspended => vm.wake().await.map_err(failed),
+            _ => vm.resume().await.map_err(failed),
         }
-        vm.resume().await.map_err(failed)
     }
 
     /// Resets the machine.

@@ -232,3 +232,24 @@ fn digest<'a>(args: impl Iterator<Item = &'a [u8]>) -> String {
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const QMP_SOCKET: &str = "qmp.sock";
 pub(crate) const CONSOLE_SOCKET: &str = "console.sock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_newer_library_has_added_is_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let uuid = Uuid::from_u128(1);
+        let swtpm = Companion { pid: 2, start_ticks: 3 };
+        let record =
+            Record::of(uuid, std::process::id(), directory.path(), Places::found(directory.path()), &[]);
+        let record = Record { swtpm: Some(swtpm), ..record.unwrap() };
+        let mut newer = serde_json::to_value(&record).unwrap();
+        newer["more"] = json!([1]);
+        newer["swtpm"]["more"] = json!({});
+        fs::write(directory.path().join(Record::FILE), newer.to_string()).unwrap();
+        assert_eq!(Record::load(directory.path()).unwrap(), Some(record));
+    }
+}

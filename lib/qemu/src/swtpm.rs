@@ -44,9 +44,8 @@ pub enum TpmVersion {
     V20,
 }
 
-/// What tells a later manager which process it is.
+/// What tells a later manager which process it is; a part of the machine's [`crate::Record`], and like it passes over what it does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Companion {
     /// Process number.
     pub pid: u32,

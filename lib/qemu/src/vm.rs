@@ -32,8 +32,10 @@ use crate::{
     stats::{self, Stats},
 };
 use qmp::{
-    CallError, Client,
-    commands::{Cont, QueryBlockstats, RunState, Stop, SystemPowerdown, SystemReset},
+    CallError, Client, ErrorClass, Refusal,
+    commands::{
+        Cont, QueryBlockstats, QueryStatus, RunState, Stop, SystemPowerdown, SystemReset, SystemWakeup,
+    },
     events::ShutdownCause,
 };
 use std::{
@@ -155,12 +157,32 @@ impl Vm {
         self.status.clone()
     }
 
-    /// Lets the guest run. [`Vm::status`] is newer than that on return.
+    /// Lets the guest run. [`Vm::status`] is newer than that on return. One that sleeps goes on sleeping: [`Vm::wake`].
     ///
     /// # Errors
-    /// [`CallError`]; refused e.g. after a shutdown, until a reset. After one of `query-status` QEMU has carried it out and is silent since.
+    /// [`CallError`]; refused e.g. after a shutdown, until a reset, and for a guest that has yet to arrive. After one of `query-status` QEMU has
+    /// carried it out and is silent since.
     pub async fn resume(&self) -> Result<(), CallError> {
+        // No machine begins to wait for a state later than at its start, and whether it still does is not announced.
+        if self.status().run_state == RunState::Inmigrate
+            && self.qmp().call(&QueryStatus {}).await?.status == RunState::Inmigrate
+        {
+            // QEMU would say yes, and let it run as soon as it is here, whatever becomes of it at its source (`qmp_cont`: autostart).
+            let desc = "the guest is still arriving".to_owned();
+            let refusal = Refusal { class: ErrorClass::GenericError, desc };
+            return Err(CallError::Refused { command: "cont".to_owned(), refusal });
+        }
         self.qmp().call(&Cont {}).await?;
+        self.read_again().await.map(drop)
+    }
+
+    /// Wakes a guest that sleeps ([`RunState::Suspended`], ACPI S3). [`Vm::status`] is newer than that on return.
+    ///
+    /// # Errors
+    /// [`CallError`], as of [`Vm::resume`]; refused for a guest that does not sleep, and by a machine that cannot wake one
+    /// (`query-current-machine`).
+    pub async fn wake(&self) -> Result<(), CallError> {
+        self.qmp().call(&SystemWakeup {}).await?;
         self.read_again().await.map(drop)
     }
 
@@ -183,11 +205,12 @@ impl Vm {
     }
 
     /// Presses the power button and waits for the guest to power off, at most `deadline` long; presses it again every few seconds meanwhile,
-    /// as a guest that is booting does not hear it.
+    /// as a guest that is booting does not hear it. One that sleeps is woken.
     ///
     /// # Errors
     /// [`CallError`] of the button, not of the guest.
     pub async fn powerdown(&self, deadline: Duration) -> Result<Powerdown, CallError> {
+        self.stirs().await;
         self.qmp().call(&SystemPowerdown {}).await?;
         // Cancel safety: neither loses anything when dropped.
         tokio::select! {

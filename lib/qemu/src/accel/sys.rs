@@ -4,6 +4,7 @@
 use super::{
     Limit, Limits, Probe, Stage,
     guest::{self, FAULT_PORT, MEMORY_BYTES, STAGE_PORT, WRONG_RESULT},
+    is_transient,
 };
 use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
@@ -22,11 +23,25 @@ use std::{
 
 /// Runs the guest within `limits`.
 pub(super) fn run(limits: Limits) -> Probe {
-    supervise(limits, |reached| match set_up() {
+    supervise(limits, |reached| match uninterrupted(set_up) {
         Ok(mut guest) => guest.run(reached),
-        Err(why) => Probe::NotSetUp(why.to_string()),
+        Err(error) => Probe::not_set_up(&error),
     })
 }
+
+/// Once more after a signal, of which a process may get many.
+fn uninterrupted<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut interruptions = 0..INTERRUPTIONS;
+    loop {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted && interruptions.next().is_some() => {}
+            done => return done,
+        }
+    }
+}
+
+/// How many are gone over. The signal that ends the run stays, and interrupts all of them.
+const INTERRUPTIONS: u32 = 100;
 
 /// Runs `guest`, which says what stage it has reached, in a thread of its own.
 ///
@@ -46,12 +61,12 @@ fn supervise(limits: Limits, guest: impl FnOnce(&AtomicU8) -> Probe + Send + 'st
     });
     let handle = match spawned {
         Ok(handle) => handle,
-        Err(error) => return Probe::NotSetUp(error.to_string()),
+        Err(error) => return Probe::not_set_up(&error),
     };
     // Before that the signal would end the whole process.
     let clock = match interruptible.recv() {
         Ok(Ok(clock)) => clock,
-        Ok(Err(error)) => return Probe::NotSetUp(error.to_string()),
+        Ok(Err(error)) => return Probe::not_set_up(&error),
         Err(_) => return Probe::NotSetUp("the probing thread ended".to_owned()),
     };
     let outcome = wait(&result, clock, limits).unwrap_or_else(|limit| {
@@ -157,6 +172,7 @@ fn set_up() -> io::Result<Guest> {
 
 impl Guest {
     fn run(&mut self, reached: &AtomicU8) -> Probe {
+        let mut interruptions = 0..INTERRUPTIONS;
         loop {
             let stage = Stage::of(reached.load(Ordering::Relaxed)).unwrap_or(Stage::Entry);
             let detail = match self.vcpu.run() {
@@ -171,7 +187,13 @@ impl Guest {
                     let exit = format!("KVM exit {exit:?}");
                     format!("{exit}{}", self.place())
                 }
-                Err(error) => format!("KVM_RUN: {error}"),
+                Err(error) => match io::Error::from(error) {
+                    error if error.kind() == io::ErrorKind::Interrupted && interruptions.next().is_some() => {
+                        continue;
+                    }
+                    error if is_transient(&error) => return Probe::Hindered(format!("KVM_RUN: {error}")),
+                    error => format!("KVM_RUN: {error}"),
+                },
             };
             return Probe::Failed { stage, detail };
         }
@@ -304,6 +326,39 @@ mod tests {
         drop(go_on);
         assert_eq!(outcome, Probe::TooSlow { stage: Stage::Entry, limit: Limit::Clock(SHORT) });
         assert!(!outcome.is_conclusive());
+    }
+
+    #[test]
+    fn a_signal_is_gone_over_and_one_that_stays_is_no_verdict() {
+        let interrupted = || io::Error::from_raw_os_error(libc::EINTR);
+        let mut left = 3;
+        let set_up = uninterrupted(|| {
+            left -= 1;
+            if left > 0 { Err(interrupted()) } else { Ok(()) }
+        });
+        assert!(set_up.is_ok());
+        let mut attempts = 0;
+        let never: io::Result<()> = uninterrupted(|| {
+            attempts += 1;
+            Err(interrupted())
+        });
+        assert_eq!(attempts, INTERRUPTIONS + 1);
+        assert!(!Probe::not_set_up(&never.unwrap_err()).is_conclusive());
+    }
+
+    #[test]
+    fn a_guest_that_a_signal_holds_up_has_not_failed() {
+        let mut guest = match set_up() {
+            Ok(guest) => guest,
+            Err(error) => {
+                return println!("not run: a_guest_that_a_signal_holds_up_has_not_failed: KVM: {error}");
+            }
+        };
+        block_signal().unwrap();
+        // SAFETY: the signal is blocked in this thread, where it waits; KVM_RUN sees it.
+        unsafe { libc::pthread_kill(libc::pthread_self(), interrupt_signal()) };
+        let outcome = guest.run(&AtomicU8::new(Stage::Entry as u8));
+        assert!(matches!(outcome, Probe::Hindered(_)), "{outcome:?}");
     }
 
     #[test]

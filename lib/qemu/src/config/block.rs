@@ -206,7 +206,8 @@ pub struct Image {
     /// How it is read and written.
     pub access: Access,
     /// Further files that its header may name: the external data file of a qcow2 image, the extents of a VMDK. An image that names another one
-    /// is refused, as QEMU would open whatever whoever made the image has written there. With absolute paths, or from the image's directory.
+    /// is refused, as QEMU would open whatever whoever made the image has written there. With absolute paths, or from the image's directory: what a VMDK
+    /// names is meant from there. What a qcow2 image names is meant from the root, where QEMU's process is.
     pub others: Vec<PathBuf>,
     /// Key of an encrypted image, a secret of [`super::Config::secrets`]. A raw image is then LUKS, a qcow2 image has LUKS inside.
     pub key: Option<String>,
@@ -341,7 +342,7 @@ pub enum Source {
     Descriptor(String),
     /// A block device of the host, at a path that the QEMU process can open.
     HostDevice(PathBuf),
-    /// An export of an NBD server.
+    /// An export of an NBD server, in a format that names no further files: not qcow2, not VMDK.
     Nbd {
         /// The server.
         server: Address,

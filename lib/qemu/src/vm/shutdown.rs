@@ -31,7 +31,7 @@ pub fn by_agent(agent: &qmp::agent::Agent) -> Ask<'static> {
 /// How long each way of ending a machine may take before the next is tried; a rung with no time is left out.
 pub struct Ladder<'a> {
     /// For the guest to power itself off after its button was pressed, which is pressed again every few seconds: one that is booting does not
-    /// hear it. Left out for a guest that stands.
+    /// hear it. One that sleeps is woken for it and for its agent; both are left out for a guest that stands.
     pub button: Duration,
     /// What asks the guest once more, and how long it may take then.
     pub agent: Option<(Ask<'a>, Duration)>,
@@ -95,24 +95,16 @@ impl Vm {
     pub async fn shutdown(&self, ladder: Ladder<'_>) -> io::Result<(Rung, Exit)> {
         let Ladder { button, agent, quit, terminate, kill } = ladder;
         let mut by = Rung::Quit;
-        // Only a guest that runs can do something about it.
-        let runs = || self.status().run_state == RunState::Running;
-        if !button.is_zero() && runs() && self.goes_off(button, self.pressed(), self.keeps_pressing()).await {
+        if !button.is_zero() && self.heeds(button, self.pressed(), self.keeps_pressing()).await {
             by = Rung::Button;
-        } else if let Some((ask, wait)) = agent
-            && runs()
-            && self
-                .goes_off(
-                    wait,
-                    async {
-                        ask.await;
-                        true
-                    },
-                    std::future::pending(),
-                )
-                .await
-        {
-            by = Rung::Agent;
+        } else if let Some((ask, wait)) = agent {
+            let asked = async {
+                ask.await;
+                true
+            };
+            if self.heeds(wait, asked, std::future::pending()).await {
+                by = Rung::Agent;
+            }
         }
         // A guest that is off leaves its process for us to end.
         if let Some(exit) = self.quits(quit).await {
@@ -183,6 +175,7 @@ impl Vm {
     /// Presses the power button; on the next connection, too, where one has just broken. Whether there is anything to wait for: QEMU may have
     /// refused.
     async fn pressed(&self) -> bool {
+        self.stirs().await;
         let mut clients = self.client.clone();
         loop {
             let client = clients.borrow_and_update().clone();
@@ -207,14 +200,37 @@ impl Vm {
         }
     }
 
-    /// Whether the guest is off in time after it was asked, and meanwhile `again`.
-    async fn goes_off(
+    /// Wakes a guest that sleeps, for which a button that is pressed is nothing; one that cannot be woken is seen by what does not happen.
+    pub(super) async fn stirs(&self) {
+        if self.status().run_state == RunState::Suspended {
+            // It may have woken by itself.
+            if self.wake().await.is_err() {
+                let _ = self.read_again().await;
+            }
+        }
+    }
+
+    /// Whether the guest can do something about it: it runs, or does now.
+    async fn can_heed(&self) -> bool {
+        // One that is known to stand may have been let go in the meantime.
+        if self.status().run_state != RunState::Running && self.read_again().await.is_err() {
+            return false;
+        }
+        self.stirs().await;
+        self.status().run_state == RunState::Running
+    }
+
+    /// Whether a guest that can is off in time after it was asked, and meanwhile `again`.
+    async fn heeds(
         &self,
         wait: Duration,
         ask: impl Future<Output = bool>,
         again: impl Future<Output = Infallible>,
     ) -> bool {
         let asked = async {
+            if !self.can_heed().await {
+                return false;
+            }
             let off = self.off(wait);
             tokio::pin!(off);
             // A guest that goes off may not answer any more. Cancel safety: all are kept, or of no more interest.
@@ -239,3 +255,84 @@ impl Vm {
 
 /// A guest needs some seconds from its first instruction to its driver of the button.
 const PRESS_AGAIN: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::supervisor::tests::{Reader, Writer, answer_to, event, state, supervised_by};
+    use serde_json::json;
+    use std::path::Path;
+    use tokio::{io::AsyncWriteExt, task::JoinSet};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A machine that was in this state when it was last asked.
+    async fn known_as(known: &str, directory: &Path, tasks: &mut JoinSet<Exit>) -> (Vm, Reader, Writer) {
+        let (vm, mut reader, mut writer) = supervised_by(directory, tasks).await;
+        answer_to("query-status", &mut reader, &mut writer, state(known)).await;
+        let mut status = vm.watch();
+        status.wait_for(|status| status.run_state.as_str() == known).await.unwrap();
+        (vm, reader, writer)
+    }
+
+    async fn is_off(reader: &mut Reader, writer: &mut Writer) {
+        let off = event("SHUTDOWN", json!({"guest": true, "reason": "guest-shutdown"}));
+        writer.write_all(off.as_bytes()).await.unwrap();
+        answer_to("query-status", reader, writer, state("shutdown")).await;
+    }
+
+    /// What comes of it while the monitor answers as it should be asked.
+    async fn with<T>(call: impl Future<Output = T>, monitor: impl Future<Output = ()>) -> T {
+        tokio::time::timeout(LONG, async { tokio::join!(call, monitor).0 }).await.expect("it is asked")
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_was_let_go_unseen_has_its_button_pressed() {
+        let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+        let (vm, mut reader, mut writer) = known_as("paused", directory.path(), &mut tasks).await;
+        let monitor = async {
+            answer_to("query-status", &mut reader, &mut writer, state("running")).await;
+            answer_to("system_powerdown", &mut reader, &mut writer, json!({})).await;
+            is_off(&mut reader, &mut writer).await;
+        };
+        assert!(with(vm.heeds(LONG, vm.pressed(), vm.keeps_pressing()), monitor).await);
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_stands_is_not_asked() {
+        let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+        let (vm, mut reader, mut writer) = known_as("paused", directory.path(), &mut tasks).await;
+        let monitor = answer_to("query-status", &mut reader, &mut writer, state("paused"));
+        assert!(!with(vm.heeds(LONG, vm.pressed(), vm.keeps_pressing()), monitor).await);
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_falls_asleep_instead_is_woken_for_the_next_press() {
+        let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+        let (vm, mut reader, mut writer) = known_as("running", directory.path(), &mut tasks).await;
+        let monitor = async {
+            answer_to("system_powerdown", &mut reader, &mut writer, json!({})).await;
+            writer.write_all(event("SUSPEND", json!({})).as_bytes()).await.unwrap();
+            answer_to("query-status", &mut reader, &mut writer, state("suspended")).await;
+            answer_to("system_wakeup", &mut reader, &mut writer, json!({})).await;
+            answer_to("query-status", &mut reader, &mut writer, state("running")).await;
+            answer_to("system_powerdown", &mut reader, &mut writer, json!({})).await;
+            is_off(&mut reader, &mut writer).await;
+        };
+        assert!(with(vm.heeds(LONG, vm.pressed(), vm.keeps_pressing()), monitor).await);
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_sleeps_is_woken_before_the_first_press() {
+        let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+        let (vm, mut reader, mut writer) = known_as("suspended", directory.path(), &mut tasks).await;
+        let monitor = async {
+            answer_to("system_wakeup", &mut reader, &mut writer, json!({})).await;
+            answer_to("query-status", &mut reader, &mut writer, state("running")).await;
+            answer_to("system_powerdown", &mut reader, &mut writer, json!({})).await;
+            is_off(&mut reader, &mut writer).await;
+        };
+        let off = with(vm.powerdown(LONG), monitor).await.unwrap();
+        assert!(matches!(off, Powerdown::Off(_)), "{off:?}");
+    }
+}

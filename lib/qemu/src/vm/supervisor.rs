@@ -471,7 +471,8 @@ async fn answer(probe: &mut Option<Probe>) -> (u64, Result<StatusInfo, CallError
 }
 
 /// The events after which the state may be another one.
-const STATE_EVENTS: &[&str] = &["SHUTDOWN", "RESET", "STOP", "RESUME", "GUEST_PANICKED", "BLOCK_IO_ERROR"];
+const STATE_EVENTS: &[&str] =
+    &["SHUTDOWN", "RESET", "STOP", "RESUME", "SUSPEND", "WAKEUP", "GUEST_PANICKED", "BLOCK_IO_ERROR"];
 
 /// State events kept for a supervisor that is late; the oldest matter least.
 const EVENTS: usize = 64;

@@ -120,6 +120,22 @@ fn decrypted(key: &Path, options: &str, to: &Path) -> Vec<u8> {
     fs::read(to).unwrap()
 }
 
+/// Copies a raw image into an encrypted one, `qcow2` or `luks`.
+pub(crate) fn encrypt(from: &Path, key: &Path, format: &str, to: &Path) {
+    let secret = format!("secret,id=key,file={}", key.display());
+    let options = match format {
+        "qcow2" => "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=100",
+        _ => "key-secret=key,iter-time=100",
+    };
+    // Where the host counts CPU time in ticks qemu-img may find that its measurement took none.
+    let made = (0..50).any(|_| {
+        let mut command = Command::new("qemu-img");
+        command.args(["convert", "--object", &secret, "-f", "raw", "-O", format, "-o", options]);
+        command.arg(from).arg(to).status().unwrap().success()
+    });
+    assert!(made, "{format}");
+}
+
 #[tokio::test]
 async fn what_lies_beside_an_encrypted_disk_is_encrypted_like_it() {
     let test = "what_lies_beside_an_encrypted_disk_is_encrypted_like_it";
@@ -131,18 +147,8 @@ async fn what_lies_beside_an_encrypted_disk_is_encrypted_like_it() {
     let content = CLEAR.repeat((1 << 20) / CLEAR.len() + 1).into_bytes()[..1 << 20].to_vec();
     fs::write(at("clear"), &content).unwrap();
     fs::write(at("key"), "a passphrase").unwrap();
-    let secret = format!("secret,id=key,file={}", at("key").display());
-    for (format, options) in [
-        ("qcow2", "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=100"),
-        ("luks", "key-secret=key,iter-time=100"),
-    ] {
-        // Where the host counts CPU time in ticks qemu-img may find that its measurement took none.
-        let made = (0..50).any(|_| {
-            let mut command = Command::new("qemu-img");
-            command.args(["convert", "--object", &secret, "-f", "raw", "-O", format, "-o", options]);
-            command.arg(at("clear")).arg(at(format)).status().unwrap().success()
-        });
-        assert!(made, "{format}");
+    for format in ["qcow2", "luks"] {
+        encrypt(&at("clear"), &at("key"), format, &at(format));
     }
     let disk = |id: &str, format| {
         let image = Image { key: Some("key".into()), ..Image::new(Source::Path(at(id)), format) };

@@ -1,12 +1,17 @@
 //! Devices that come and go.
 
 use crate::{
+    beside::encrypt,
     guest::{Guest, LONG, config, missing},
     huge_pages::HugePages,
     release,
 };
 use qemu::{
-    config::{Backing, Disk, Image, Limits, MemoryHotplug, Nic, NicBackend, NicModel, Throttle},
+    ConfigError,
+    config::{
+        Backing, Disk, Encoding, Format, Image, Limits, MemoryHotplug, Nic, NicBackend, NicModel, Secret,
+        Source, Throttle,
+    },
     vm::OperationError,
 };
 use std::{fs, time::Duration};
@@ -60,6 +65,45 @@ async fn disks_and_network_cards_come_and_go_as_the_guest_sees() {
         assert!(matches!(unknown, OperationError::Unknown { what: "device", .. }), "{unknown:?}");
         guest.quit().await;
     }
+}
+
+#[tokio::test]
+async fn an_encrypted_disk_comes_and_goes_with_a_secret_of_the_machine() {
+    let test = "an_encrypted_disk_comes_and_goes_with_a_secret_of_the_machine";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("clear"), "readable".repeat(1 << 17)).unwrap();
+    fs::write(at("key"), "a passphrase").unwrap();
+    let mut disks = Vec::new();
+    for (name, format) in [("qcow2", Format::Qcow2), ("luks", Format::Raw)] {
+        encrypt(&at("clear"), &at("key"), name, &at(name));
+        let image = Image { key: Some("key".into()), ..Image::new(Source::Path(at(name)), format) };
+        disks.push(Disk::new(name, image));
+    }
+    // One is there from the start, the other is not.
+    let mut machine = config().disk(disks[0].clone());
+    machine.iothreads = vec!["worker".into()];
+    let source = Source::Path(at("key"));
+    machine.secrets = vec![Secret { id: "key".into(), source, encoding: Encoding::Raw }];
+    let mut guest = Guest::linux(directory.path(), machine).await;
+    guest.run_until("[ -b /dev/vda ]").await;
+    guest.vm.unplug_disk(&disks[0].id, LONG).await.unwrap();
+    for disk in &disks {
+        guest.run_until("[ ! -e /dev/vda ]").await;
+        guest.vm.plug_disk(disk).await.unwrap();
+        guest.run_until("[ -b /dev/vda ]").await;
+        assert_eq!(guest.run("dd if=/dev/vda bs=8 count=1 2>/dev/null").await, "readable");
+        guest.vm.unplug_disk(&disk.id, LONG).await.unwrap();
+    }
+    // Another object of the machine is no secret.
+    disks[1].image.as_mut().unwrap().key = Some("worker".into());
+    let refused = guest.vm.plug_disk(&disks[1]).await.unwrap_err();
+    let is_told = matches!(&refused, OperationError::Config(ConfigError::Unknown { what: "secret", name, .. }) if name == "worker");
+    assert!(is_told, "{refused:?}");
+    guest.quit().await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use crate::guest::{Guest, LONG, boot_disk, config, missing};
 use crate::pictures;
 use qemu::config::{Gpu, Panic, PanicAction, PanicModel};
 use qemu::vm::{OperationError, Picture};
+use qmp::commands::RunState;
 use std::{fs, time::Duration};
 
 /// Shows a block in the first place of the screen, says `!` on the serial line (which is where dx points), then whatever is typed; `p` panics.
@@ -216,5 +217,26 @@ async fn virtual_cpus_stay_on_their_host_cpus() {
         let error = guest.vm.pin_vcpu(index, &[host]).await.unwrap_err();
         assert!(matches!(error, OperationError::Unknown { .. } | OperationError::Host { .. }), "{error:?}");
     }
+    guest.quit().await;
+}
+
+#[tokio::test]
+async fn linux_sleeps_until_it_is_woken_and_goes_on_where_it_was() {
+    let test = "linux_sleeps_until_it_is_woken_and_goes_on_where_it_was";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut guest = Guest::linux(directory.path(), config()).await;
+    guest.run("echo kept >/run/note").await;
+    guest.type_in("echo mem >/sys/power/state; echo wo\"\"ken\n").await;
+    let mut status = guest.vm.watch();
+    let asleep = status.wait_for(|status| status.run_state == RunState::Suspended);
+    tokio::time::timeout(LONG, asleep).await.unwrap().unwrap();
+    guest.vm.resume().await.unwrap();
+    assert_eq!(guest.vm.status().run_state, RunState::Suspended, "that wakes nobody");
+    guest.vm.wake().await.unwrap();
+    guest.until("woken").await;
+    assert_eq!(guest.run("cat /run/note").await, "kept");
     guest.quit().await;
 }

@@ -24,6 +24,7 @@ mod polled;
 mod process;
 #[path = "../support/release.rs"]
 mod release;
+mod sleep;
 mod swtpm;
 #[path = "../support/unpacked.rs"]
 mod unpacked;

@@ -7,7 +7,7 @@ use qemu::{
     manager::{Manager, ManagerError, State},
     vm::FoundJob,
 };
-use qmp::commands::QueryNamedBlockNodes;
+use qmp::{CallError, commands::QueryNamedBlockNodes};
 use serde_json::json;
 use std::{
     fs::File,
@@ -19,7 +19,7 @@ use std::{
     task::Poll,
 };
 
-fn manager() -> (Manager, Arc<Mutex<JoinSet<Exit>>>) {
+pub(crate) fn manager() -> (Manager, Arc<Mutex<JoinSet<Exit>>>) {
     let tasks = Arc::new(Mutex::new(JoinSet::new()));
     let spawner = tasks.clone();
     let manager = Manager::new(Box::new(move |supervisor| {
@@ -332,6 +332,44 @@ async fn a_guest_that_was_sent_away_is_not_resumed_by_mistake() {
     assert!(matches!(manager.resume(id).await, Err(ManagerError::Sent(_))));
     assert_eq!(vm.status().run_state, RunState::Postmigrate);
     // Whoever knows that it is nowhere else.
+    vm.resume().await.unwrap();
+    assert_eq!(manager.state(id).unwrap(), State::Running);
+    manager.destroy(id).await.unwrap();
+}
+
+/// QEMU would say yes and let it run as soon as it is here.
+#[tokio::test]
+async fn a_guest_that_is_still_arriving_is_not_resumed() {
+    let test = "a_guest_that_is_still_arriving_is_not_resumed";
+    if qemu_missing(test) {
+        return;
+    }
+    let (manager, _tasks) = manager();
+    let (directories, machine) = ([scratch(), scratch()], config());
+    let [source, place] = directories.each_ref().map(|directory| directory.path().to_owned());
+    let (id, config) = (machine.uuid, machine.clone());
+    manager
+        .create(id, move || StartSpec {
+            incoming: qemu::Incoming::State,
+            // What it is doing is asked for where that matters.
+            supervision: Supervision { interval: Duration::from_secs(3600), patience: LONG },
+            ..spec(&place, config.clone())
+        })
+        .unwrap();
+    manager.start(id).await.unwrap();
+    assert_eq!(manager.state(id).unwrap(), State::Paused);
+    assert!(matches!(manager.resume(id).await, Err(ManagerError::Arriving(_))));
+    let vm = manager.vm(id).unwrap();
+    let refused = vm.resume().await.unwrap_err();
+    assert!(
+        matches!(&refused, CallError::Refused { refusal, .. } if refusal.desc.contains("arriving")),
+        "{refused}"
+    );
+    let (sender, _sender_tasks) = started(spec(&source, machine)).await;
+    sender.save(&source.join("state")).await.unwrap();
+    sender.kill().await.unwrap();
+    vm.restore(&source.join("state")).await.unwrap();
+    // It stands, which nothing has announced.
     vm.resume().await.unwrap();
     assert_eq!(manager.state(id).unwrap(), State::Running);
     manager.destroy(id).await.unwrap();

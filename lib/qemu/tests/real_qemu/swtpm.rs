@@ -73,9 +73,14 @@ async fn the_death_of_a_tpm_is_told_also_to_a_later_manager() {
     tasks.spawn(supervisor);
     assert_eq!(vm.status().tpm_exit, Some(Exit::Gone));
     vm.quit(LONG).await.unwrap();
-    // One that lives is taken over with its machine.
-    let (vm, mut tasks) = started(with_tpm(directory.path(), TpmVersion::V20)).await;
-    let record = vm.record().clone();
+    // One that lives is taken over with its machine, whatever a newer library has written of it in addition.
+    let spec = with_tpm(directory.path(), TpmVersion::V20);
+    let run_dir = spec.run_dir.clone();
+    let (vm, mut tasks) = started(spec).await;
+    let mut newer = serde_json::to_value(vm.record()).unwrap();
+    newer["swtpm"]["more"] = true.into();
+    fs::write(run_dir.join(qemu::Record::FILE), newer.to_string()).unwrap();
+    let record = qemu::Record::load(&run_dir).unwrap().unwrap();
     tasks.abort_all();
     while tasks.join_next().await.is_some() {}
     drop(vm);

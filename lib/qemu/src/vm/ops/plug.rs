@@ -16,7 +16,9 @@ use super::{
 use crate::{
     Vm,
     argv::{block_nodes, connection, netdev, netdev_id, nic_device},
-    config::{ConfigError, CpuPlace, Disk, DiskBus, Nic, NicBackend, NicModel, Reconnect, Stream, check_id},
+    config::{
+        ConfigError, CpuPlace, Disk, DiskBus, Image, Nic, NicBackend, NicModel, Reconnect, Stream, check_id,
+    },
 };
 use qmp::{
     CallError,
@@ -34,7 +36,8 @@ use std::{
 };
 
 impl Vm {
-    /// Adds a virtio or NVMe disk. The guest finds it within moments.
+    /// Adds a virtio or NVMe disk. The guest finds it within moments. An encrypted one names a secret that the machine was started with
+    /// ([`crate::Config::secrets`]).
     ///
     /// # Errors
     /// [`OperationError`]; nothing is left of a disk that could not be added.
@@ -52,7 +55,8 @@ impl Vm {
         disk: &Disk,
         descriptors: BTreeMap<String, OwnedFd>,
     ) -> Result<(), OperationError> {
-        disk.check(&BTreeSet::new())?;
+        let secrets = self.secrets_for(disk).await?;
+        disk.check(&secrets.iter().map(String::as_str).collect())?;
         if !matches!(disk.bus, DiskBus::Virtio | DiskBus::Nvme) {
             return Err(ConfigError::conflict(&disk.id, "only virtio and NVMe disks are plugged").into());
         }
@@ -78,6 +82,15 @@ impl Vm {
         };
         let added = adding.await;
         rollback.settle(added).await
+    }
+
+    /// The secrets of the machine, if the disk needs any.
+    async fn secrets_for(&self, disk: &Disk) -> Result<BTreeSet<String>, OperationError> {
+        if !disk.image.iter().flat_map(Image::chain).any(|image| image.key.is_some()) {
+            return Ok(BTreeSet::new());
+        }
+        let objects = self.ask("list the secrets", &QomList { path: OBJECTS.to_owned() }).await?;
+        Ok(objects.into_iter().filter(|it| it.kind == "child<secret>").map(|it| it.name).collect())
     }
 
     /// Takes a disk from the guest and closes its image. Waits for the guest to let go, at most `patience` long; asks again

@@ -14,6 +14,17 @@ pub(in crate::vm) type Writer = tokio::io::WriteHalf<UnixStream>;
 /// Answers one command, as a monitor does.
 pub(in crate::vm) async fn answer(reader: &mut Reader, writer: &mut Writer, with: Value) {
     let command: Value = serde_json::from_str(&reader.next_line().await.unwrap().unwrap()).unwrap();
+    reply(&command, writer, with).await;
+}
+
+/// The same, if it is this command.
+pub(in crate::vm) async fn answer_to(name: &str, reader: &mut Reader, writer: &mut Writer, with: Value) {
+    let command: Value = serde_json::from_str(&reader.next_line().await.unwrap().unwrap()).unwrap();
+    assert_eq!(command["execute"], name);
+    reply(&command, writer, with).await;
+}
+
+async fn reply(command: &Value, writer: &mut Writer, with: Value) {
     let reply = format!("{}\r\n", json!({"return": with, "id": command["id"]}));
     writer.write_all(reply.as_bytes()).await.unwrap();
 }
@@ -42,7 +53,7 @@ async fn greets(stream: UnixStream, status: &str) -> (Reader, Writer) {
     (reader, writer)
 }
 
-fn event(name: &str, data: Value) -> String {
+pub(in crate::vm) fn event(name: &str, data: Value) -> String {
     let timestamp = json!({"seconds": 1, "microseconds": 0});
     format!("{}\r\n", json!({"event": name, "data": data, "timestamp": timestamp}))
 }
@@ -148,6 +159,39 @@ async fn an_answer_that_is_thrown_away_is_not_waited_for_in_vain() {
     };
     let (known, ()) = tokio::join!(resumed, monitor);
     assert_eq!(known, (RunState::Running, None));
+}
+
+#[tokio::test]
+async fn a_guest_that_sleeps_and_wakes_is_followed_by_what_qemu_tells() {
+    let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+    let (vm, mut reader, mut writer) = supervised_by(directory.path(), &mut tasks).await;
+    answer(&mut reader, &mut writer, state("running")).await;
+    let mut status = vm.watch();
+    for (name, now) in [("SUSPEND", "suspended"), ("WAKEUP", "running")] {
+        writer.write_all(event(name, json!({})).as_bytes()).await.unwrap();
+        let asked = answer_to("query-status", &mut reader, &mut writer, state(now));
+        let asked = tokio::time::timeout(Duration::from_secs(10), asked).await;
+        assert!(asked.is_ok(), "{name}");
+        status.wait_for(|status| status.run_state.as_str() == now).await.unwrap();
+    }
+}
+
+/// That a guest has arrived, and stands, is not announced.
+#[tokio::test]
+async fn a_guest_that_has_arrived_unseen_is_resumed() {
+    let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+    let (vm, mut reader, mut writer) = supervised_by(directory.path(), &mut tasks).await;
+    answer(&mut reader, &mut writer, state("inmigrate")).await;
+    vm.watch().wait_for(|status| status.run_state == RunState::Inmigrate).await.unwrap();
+    let monitor = async {
+        answer_to("query-status", &mut reader, &mut writer, state("paused")).await;
+        answer_to("cont", &mut reader, &mut writer, json!({})).await;
+        answer_to("query-status", &mut reader, &mut writer, state("running")).await;
+    };
+    let resumed = async { vm.resume().await.unwrap() };
+    let both = async { tokio::join!(resumed, monitor) };
+    tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
+    assert_eq!(vm.status().run_state, RunState::Running);
 }
 
 /// A guest that runs is not given up because its monitor is away for a moment, however little patience there is.
