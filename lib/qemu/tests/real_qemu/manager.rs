@@ -7,11 +7,12 @@ use qemu::{
     manager::{Manager, ManagerError, State},
     vm::FoundJob,
 };
-use qmp::commands::QueryNamedBlockNodes;
+use qmp::commands::{Migrate, MigrateSetParameters, QueryNamedBlockNodes};
 use serde_json::json;
 use std::{
     fs::File,
     future::Future,
+    os::unix::net::UnixStream,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -274,6 +275,51 @@ async fn a_guest_that_powers_itself_off_is_stopped() {
     }
 }
 
+/// A machine that stands, with a disk that is more than is copied at once.
+async fn with_a_disk(manager: &Manager, directory: &Path) -> (Uuid, Vm) {
+    let config = Config { disks: vec![boot_disk(directory, BOOT_SECTOR)], ..config() };
+    File::options().write(true).open(directory.join("boot.raw")).unwrap().set_len(64 << 20).unwrap();
+    let (place, id) = (directory.to_owned(), config.uuid);
+    manager.create(id, move || spec(&place, config.clone())).unwrap();
+    manager.start_paused(id).await.unwrap();
+    (id, manager.vm(id).unwrap())
+}
+
+/// Lets a guest run that then powers itself off.
+async fn powers_itself_off(manager: &Manager, vm: &Vm) {
+    let mut console = qemu::socket::connect(&vm.record().console_socket).await.unwrap();
+    manager.resume(vm.record().uuid).await.unwrap();
+    read_banner(&mut console).await;
+    console.write_all(b"p").await.unwrap();
+    until(vm, "powered off", |status| status.run_state == RunState::Shutdown).await;
+}
+
+/// It arrives as it is, also where this process knows nothing of its move.
+#[tokio::test]
+async fn a_guest_that_is_off_is_ended_when_it_has_left() {
+    let test = "a_guest_that_is_off_is_ended_when_it_has_left";
+    if qemu_missing(test) {
+        return;
+    }
+    let (manager, _tasks) = manager();
+    let directory = scratch();
+    let (id, vm) = with_a_disk(&manager, directory.path()).await;
+    let (here, there) = UnixStream::pair().unwrap();
+    vm.qmp().pass_named("anothers", here.into()).await.unwrap().used();
+    let max_bandwidth = Some(1 << 16);
+    let slow = MigrateSetParameters { max_bandwidth, ..MigrateSetParameters::default() };
+    vm.qmp().call(&slow).await.unwrap();
+    let uri = Some("fd:anothers".to_owned());
+    vm.qmp().call(&Migrate { uri, ..Migrate::default() }).await.unwrap();
+    powers_itself_off(&manager, &vm).await;
+    // More than one look at it.
+    let ended = tokio::time::timeout(Duration::from_secs(2), vm.exited()).await;
+    assert!(ended.is_err(), "{ended:?} while it was sent");
+    assert_eq!(manager.state(id).unwrap(), State::ShuttingDown);
+    drop(there);
+    does(&manager, id, State::Stopped).await;
+}
+
 /// Whoever waits for a backup gets it, though its guest is off by then.
 #[tokio::test]
 async fn a_guest_that_is_off_is_ended_when_nothing_is_at_work_in_it() {
@@ -283,13 +329,7 @@ async fn a_guest_that_is_off_is_ended_when_nothing_is_at_work_in_it() {
     }
     let (manager, _tasks) = manager();
     let directory = scratch();
-    let config = Config { disks: vec![boot_disk(directory.path(), BOOT_SECTOR)], ..config() };
-    // More than is copied at once.
-    File::options().write(true).open(directory.path().join("boot.raw")).unwrap().set_len(64 << 20).unwrap();
-    let (place, id) = (directory.path().to_owned(), config.uuid);
-    manager.create(id, move || spec(&place, config.clone())).unwrap();
-    manager.start_paused(id).await.unwrap();
-    let vm = manager.vm(id).unwrap();
+    let (id, vm) = with_a_disk(&manager, directory.path()).await;
     let execute = async |command: &str, arguments: serde_json::Value| {
         let serde_json::Value::Object(arguments) = arguments else { unreachable!() };
         vm.qmp().execute(command, arguments).await.unwrap()
@@ -300,11 +340,7 @@ async fn a_guest_that_is_off_is_ended_when_nothing_is_at_work_in_it() {
     // After its first piece it waits for hours.
     let slow = json!({"job-id": "slow", "device": disk, "target": "copy", "sync": "full", "speed": 1, "auto-dismiss": false});
     execute("blockdev-backup", slow).await;
-    let mut console = qemu::socket::connect(&vm.record().console_socket).await.unwrap();
-    manager.resume(id).await.unwrap();
-    read_banner(&mut console).await;
-    console.write_all(b"p").await.unwrap();
-    until(&vm, "powered off", |status| status.run_state == RunState::Shutdown).await;
+    powers_itself_off(&manager, &vm).await;
     let Some(FoundJob::Ends(mut backup)) = vm.jobs().await.unwrap().pop() else { panic!("no job") };
     assert!(backup.progress().await.unwrap().is_some());
     assert_eq!(manager.state(id).unwrap(), State::ShuttingDown);

@@ -93,7 +93,7 @@ impl Vm {
 
     /// What is at work in it that the end of its process would break off.
     pub(crate) async fn at_work(&self) -> Result<AtWork, OperationError> {
-        if self.is_moving() {
+        if self.is_moving().await? {
             return Ok(AtWork::Goes);
         }
         let jobs = self.ask("list the jobs", &QueryJobs {}).await?;

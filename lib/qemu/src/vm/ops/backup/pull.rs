@@ -229,7 +229,7 @@ impl Vm {
         let stands = parts.len() > 1 && self.ask(action, &QueryStatus {}).await?.status == RunState::Running;
         let moment = if stands {
             // A machine that moves would take a guest along that stands, for ever.
-            let alone = self.stays_here()?;
+            let alone = self.is_to_stay().await?;
             let _none_is_made = self.while_none_is_made("stop").await.map_err(failed(action))?;
             // Not before that: a guest that was never stopped is not to be started again.
             rollback.also(Made::Stop(since));
@@ -539,6 +539,8 @@ mod tests {
             let mut beginning = std::pin::pin!(vm.begin_to_keep(&mut rollback, &parts));
             let asked = async {
                 answer(&mut reader, &mut writer, state("running")).await;
+                // Nor does it move.
+                answer(&mut reader, &mut writer, json!({})).await;
                 // What is answered after it.
                 let (client, later) = (vm.qmp(), QueryStatus {});
                 let answers = answer(&mut reader, &mut writer, state("running"));

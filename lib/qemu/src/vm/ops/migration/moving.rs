@@ -6,23 +6,25 @@ use super::{
         follow::{Heard, Told},
         places::Reservation,
     },
-    Channel, Migrated, Migration, MigrationOptions, NotSent, Switchover, status_of, uri,
+    Channel, Migrated, Migration, MigrationOptions, NotSent, Switchover, goes_on, status_of, uri,
 };
-use crate::{Vm, config::Address};
+use crate::{Vm, config::Address, mutex::guarded, vm::supervisor::Chore};
 use qmp::commands::{
     Cont, Migrate, MigratePause, MigrateRecover, MigrationStatus, QueryMigrate, QueryStatus, RunState,
     SocketAddress,
 };
 use std::{
+    convert::Infallible,
     fmt,
     os::fd::OwnedFd,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
 use thiserror::Error;
+use tokio::sync::oneshot;
 
 /// Why a machine has not moved, and where its guest is.
 #[derive(Debug, Error)]
@@ -143,14 +145,26 @@ impl Vm {
         self.stays_here().map_err(|source| MigrateError { guest: Whereabouts::Moving, source })
     }
 
-    /// Keeps others from moving the machine for a moment.
-    pub(in super::super) fn stays_here(&self) -> Result<Reservation, OperationError> {
+    /// Keeps others of this process from moving the machine.
+    pub(super) fn stays_here(&self) -> Result<Reservation, OperationError> {
         self.reserve_name(MIGRATES.to_owned()).ok_or(OperationError::Moving)
     }
 
-    /// Whether somebody of this process moves or saves it.
-    pub(in crate::vm::ops) fn is_moving(&self) -> bool {
-        self.is_reserved(MIGRATES)
+    /// The same for who is about to stop the guest, which a machine that moves would take along: nobody moves it, from another process either.
+    pub(in super::super) async fn is_to_stay(&self) -> Result<Reservation, OperationError> {
+        let alone = self.stays_here()?;
+        if self.goes_elsewhere().await? { Err(OperationError::Moving) } else { Ok(alone) }
+    }
+
+    /// Whether QEMU sends it, or waits for another connection to send the rest.
+    async fn goes_elsewhere(&self) -> Result<bool, OperationError> {
+        let info = self.ask("ask for the migration", &QueryMigrate {}).await?;
+        Ok(goes_on(&info) || info.status == Some(MigrationStatus::PostcopyPaused))
+    }
+
+    /// Whether somebody moves or saves it.
+    pub(in crate::vm::ops) async fn is_moving(&self) -> Result<bool, OperationError> {
+        Ok(self.is_reserved(MIGRATES) || self.migration().await?.is_some())
     }
 
     /// Lets the guest run that has arrived here. One that was shut down, or has panicked, has arrived as it is.
@@ -348,6 +362,36 @@ impl Vm {
                 unknown(source)
             }
         }
+    }
+}
+
+/// The right to move a machine for as long as its migration goes on, whoever follows that.
+#[derive(Clone, Debug)]
+pub(super) struct Alone(Arc<Mutex<Option<Reservation>>>);
+
+impl Alone {
+    /// Reserved from before QEMU is told to send until the migration is over; it is decided whether QEMU is told when what is answered beside it
+    /// is dropped.
+    pub(super) fn until_over(vm: &Vm, alone: Reservation) -> (Self, oneshot::Sender<Infallible>) {
+        let alone = Self(Arc::new(Mutex::new(Some(alone))));
+        let (decided, is_decided) = oneshot::channel::<Infallible>();
+        let (held, mut migration) = (alone.clone(), Migration::of(vm));
+        let until_over = Chore::Drive(Box::pin(async move {
+            // Nothing comes but the end.
+            let _ = is_decided.await;
+            // Newer than what QEMU was told, also where the answer to that is lost.
+            if migration.is_going().await.unwrap_or(false) {
+                let _ = migration.until(&[]).await;
+            }
+            held.is_over();
+        }));
+        let _ = vm.chores.send(until_over);
+        (alone, decided)
+    }
+
+    /// Others may move the machine again.
+    pub(super) fn is_over(&self) {
+        drop(guarded(&self.0).take());
     }
 }
 
