@@ -126,6 +126,15 @@ pub enum OperationError {
     /// The connection of a migration broke after the guest had moved before its memory: [`Vm::recover_migration`].
     #[error("the connection broke while the guest's memory was on both sides")]
     Broken,
+    /// What the guest writes to a disk is seen by something else, which has to end first: a job ([`Vm::jobs`]), a pulled backup
+    /// ([`Vm::pulled_backup`]), or what another call is about to begin.
+    #[error("what the guest writes to {disk} is seen by {by}, which has to end first")]
+    InUse {
+        /// The disk.
+        disk: String,
+        /// What sees it.
+        by: &'static str,
+    },
     /// The machine is being moved, by another call or another process; [`Vm::migration`] follows it. No image is made meanwhile.
     #[error("the machine is being moved")]
     Moving,
