@@ -12,6 +12,7 @@
 //!  migration  to another process, or to a file and back
 //! ```
 
+mod at_work;
 mod backup;
 mod balloon;
 mod block;
@@ -31,6 +32,7 @@ mod plug;
 mod rollback;
 mod snapshot;
 
+pub(crate) use at_work::Patience;
 pub use backup::{ClientTls, Copied, CopyTarget, Mirror, Notes, PullBackup, Pulled, PushBackup, Served};
 pub use balloon::GuestMemory;
 pub use block::Eject;
@@ -38,7 +40,6 @@ pub use console::Picture;
 pub use cpus::Vcpu;
 pub use display::{Connected, Expiry, Screen};
 pub(crate) use handed::note_of_disk;
-pub(crate) use job::AtWork;
 pub use job::{FoundJob, Job, ReadyJob};
 pub(super) use listing::Images;
 pub use migration::{

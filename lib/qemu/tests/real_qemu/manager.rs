@@ -4,8 +4,9 @@ use super::*;
 use crate::polled::polled;
 use qemu::{
     Ladder, Rung,
+    config::Address,
     manager::{Manager, ManagerError, State},
-    vm::FoundJob,
+    vm::{FoundJob, Notes, Pulled, Served},
 };
 use qmp::commands::{Migrate, MigrateSetParameters, QueryNamedBlockNodes};
 use serde_json::json;
@@ -13,6 +14,7 @@ use std::{
     fs::File,
     future::Future,
     os::unix::net::UnixStream,
+    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -294,6 +296,12 @@ async fn powers_itself_off(manager: &Manager, vm: &Vm) {
     until(vm, "powered off", |status| status.run_state == RunState::Shutdown).await;
 }
 
+/// The process goes on for more than one look at it.
+async fn still_there(vm: &Vm) {
+    let ended = tokio::time::timeout(Duration::from_secs(2), vm.exited()).await;
+    assert!(ended.is_err(), "{ended:?}");
+}
+
 /// It arrives as it is, also where this process knows nothing of its move.
 #[tokio::test]
 async fn a_guest_that_is_off_is_ended_when_it_has_left() {
@@ -312,12 +320,47 @@ async fn a_guest_that_is_off_is_ended_when_it_has_left() {
     let uri = Some("fd:anothers".to_owned());
     vm.qmp().call(&Migrate { uri, ..Migrate::default() }).await.unwrap();
     powers_itself_off(&manager, &vm).await;
-    // More than one look at it.
-    let ended = tokio::time::timeout(Duration::from_secs(2), vm.exited()).await;
-    assert!(ended.is_err(), "{ended:?} while it was sent");
+    still_there(&vm).await;
     assert_eq!(manager.state(id).unwrap(), State::ShuttingDown);
     drop(there);
     does(&manager, id, State::Stopped).await;
+}
+
+/// Whoever reads a disk as it was reads it to its end, and what is noted of that is kept.
+#[tokio::test]
+async fn a_guest_that_is_off_is_ended_when_its_pulled_backup_is_finished() {
+    let test = "a_guest_that_is_off_is_ended_when_its_pulled_backup_is_finished";
+    if qemu_missing(test) {
+        return;
+    }
+    let (manager, _tasks) = manager();
+    let directory = scratch();
+    let at = |name: &str| directory.path().join(name);
+    let (id, vm) = with_a_disk(&manager, directory.path()).await;
+    let disk = std::fs::read(at("boot.raw")).unwrap();
+    vm.add_bitmap("root", "since", Notes::InMemory).await.unwrap();
+    let served = Served::new("root", at("scratch"), Address::Unix(at("pull.sock")), "x");
+    let pull = vm.pull_backup(&Served { since: Some("since".into()), ..served }).await.unwrap();
+    powers_itself_off(&manager, &vm).await;
+    still_there(&vm).await;
+    assert_eq!(manager.state(id).unwrap(), State::ShuttingDown);
+    let mut read = Command::new("qemu-img");
+    read.args(["convert", "-O", "raw"]);
+    read.arg(format!("nbd+unix:///x?socket={}", at("pull.sock").display())).arg(at("read.raw"));
+    // Beside the manager, which looks at the machine meanwhile.
+    let read = tokio::task::spawn_blocking(move || read.status().unwrap());
+    assert!(read.await.unwrap().success());
+    assert!(std::fs::read(at("read.raw")).unwrap() == disk, "as it was when it began");
+    // Whoever says nothing holds the end up, when nothing is exported any more.
+    let silent = UnixStream::connect(at("pull.sock")).unwrap();
+    let leaving = async {
+        still_there(&vm).await;
+        drop(silent);
+    };
+    let (finished, ()) = tokio::join!(pull.finish(Pulled::Whole), leaving);
+    finished.unwrap();
+    does(&manager, id, State::Stopped).await;
+    assert_eq!(vm.exited().await, Exit::Code(0));
 }
 
 /// Whoever waits for a backup gets it, though its guest is off by then.

@@ -481,6 +481,12 @@ fn export_of(disk: &str, listen: &Address) -> String {
     format!("{}.{digits}", view_of(disk))
 }
 
+/// Whether a node is there only to serve a disk.
+pub(in super::super) fn is_part_of_pulled(node: &BlockNode) -> bool {
+    let parts = ["-cbw", "-scr", "-view"];
+    node.node_name.as_ref().is_some_and(|name| parts.iter().any(|part| name.ends_with(part)))
+}
+
 fn is_export_of(export: &BlockExportInfo, disk: &str) -> bool {
     export.id.split('.').next() == Some(&view_of(disk))
 }

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        OperationError,
+        OperationError, figure,
         follow::{Heard, Told},
         places::Reservation,
     },
@@ -162,9 +162,11 @@ impl Vm {
         Ok(goes_on(&info) || info.status == Some(MigrationStatus::PostcopyPaused))
     }
 
-    /// Whether somebody moves or saves it.
-    pub(in crate::vm::ops) async fn is_moving(&self) -> Result<bool, OperationError> {
-        Ok(self.is_reserved(MIGRATES) || self.migration().await?.is_some())
+    /// How many bytes were sent by now where somebody moves or saves it.
+    pub(in crate::vm::ops) async fn is_moving(&self) -> Result<Option<u64>, OperationError> {
+        let info = self.ask("ask for the migration", &QueryMigrate {}).await?;
+        let is_moving = self.is_reserved(MIGRATES) || goes_on(&info);
+        Ok(is_moving.then(|| info.ram.map_or(0, |ram| figure(ram.transferred))))
     }
 
     /// Lets the guest run that has arrived here. One that was shut down, or has panicked, has arrived as it is.
