@@ -339,9 +339,9 @@ impl Migration {
         Self { follow: Follow::new(vm, EVENTS_OF_SOURCE), ran: Some(Arc::default()), ..Self::of(vm) }
     }
 
-    /// The same of a guest that has moved before its memory, and ran.
-    fn left_running(vm: &Vm) -> Self {
-        Self { ran: Some(Arc::new(AtomicBool::new(true))), ..Self::leaving(vm) }
+    /// The same of a guest that has moved before its memory, and is still to run there or not.
+    fn left_early(vm: &Vm, is_to_run: bool) -> Self {
+        Self { ran: Some(Arc::new(AtomicBool::new(is_to_run))), ..Self::leaving(vm) }
     }
 
     /// Whether the guest ran when it was stopped to be moved, as of now.

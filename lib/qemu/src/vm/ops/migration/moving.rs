@@ -6,7 +6,7 @@ use super::{
         follow::{Heard, Told},
         places::Reservation,
     },
-    Channel, Migrated, Migration, MigrationOptions, NotSent, Switchover, goes_on, status_of, uri,
+    Channel, Migrated, Migration, MigrationOptions, NotSent, Switchover, goes_on, has_moved, status_of, uri,
 };
 use crate::{Vm, config::Address, mutex::guarded, vm::supervisor::Chore};
 use qmp::commands::{
@@ -175,6 +175,11 @@ impl Vm {
         Migration::of(self).run_arrived().await.map_err(unknown)
     }
 
+    /// Noted of a destination that has a guest before its memory, which ran and has not been let run there: until somebody pauses it.
+    fn to_run(&self) -> String {
+        format!("#to-run-{}", self.pauses().0)
+    }
+
     /// Where this destination listens, for a source that was told of port 0.
     pub(super) async fn chosen(&self, told: Channel) -> Result<Channel, OperationError> {
         let Channel::Address(Address::Tcp(host, 0)) = told else { return Ok(told) };
@@ -187,7 +192,9 @@ impl Vm {
         Ok(Channel::Address(Address::Tcp(host.clone(), port.ok_or_else(unknown)?)))
     }
 
-    /// Goes on with a migration whose connection broke after the guest had moved before its memory ([`Whereabouts::Both`]), over a new one.
+    /// Goes on with a migration whose connection broke after the guest had moved before its memory ([`Whereabouts::Both`]), over a new one. A
+    /// guest that runs there goes on, and one that this process was about to let run is let run. Any other stands there afterwards, as somebody
+    /// has paused it, here or there: it is for [`Vm::resume`]. So is one that another process moved and had not let run.
     ///
     /// # Errors
     /// As [`Vm::migrate_to`].
@@ -211,7 +218,9 @@ impl Vm {
         leaving.until(&[]).await.map_err(both)?;
         destination.recovers(at).await.map_err(both)?;
         // From here on: what was said of the end before is not heard again.
-        let (mut leaving, mut arriving) = (Migration::left_running(self), Migration::of(destination));
+        let is_to_run = destination.is_reserved(&destination.to_run());
+        let (mut leaving, mut arriving) =
+            (Migration::left_early(self, is_to_run), Migration::of(destination));
         let resume = Migrate { uri: Some(to), resume: Some(true), ..Migrate::default() };
         self.tell("send the rest", &resume).await.map_err(both)?;
         // Until then both still tell of the end before.
@@ -281,6 +290,10 @@ impl Vm {
                 Ok((Migrated::default(), stands && leaving.ran()))
             }
             (Err(source @ OperationError::Broken), _) | (Err(source), Some(Err(OperationError::Broken))) => {
+                if leaving.ran() && !arriving.moved_early {
+                    // Nobody has heard yet that it is there.
+                    destination.note(destination.to_run());
+                }
                 Err(MigrateError { guest: Whereabouts::Both, source })
             }
             (Err(source), _) if early_move => Err(MigrateError { guest: Whereabouts::Lost, source }),
@@ -403,9 +416,14 @@ impl Migration {
     async fn arrived(&mut self, ran: Option<Arc<AtomicBool>>) -> Result<bool, OperationError> {
         let mut stands = true;
         let status = self.until(&[MigrationStatus::PostcopyActive]).await?.status;
-        if status == Some(MigrationStatus::PostcopyActive) && ran.is_some_and(|ran| ran.load(Relaxed)) {
-            self.run_arrived().await?;
-            stands = false;
+        if status.as_ref().is_some_and(has_moved) && ran.is_some_and(|ran| ran.load(Relaxed)) {
+            // For who recovers it, where this comes no further.
+            let vm = self.follow.vm();
+            vm.note(vm.to_run());
+            if status == Some(MigrationStatus::PostcopyActive) {
+                self.run_arrived().await?;
+                stands = false;
+            }
         }
         self.over().await?;
         // The devices' state is loaded a moment later, and nothing announces that.
@@ -417,9 +435,12 @@ impl Migration {
     /// Lets a guest run that has arrived here and stands for no reason of its own.
     async fn run_arrived(&mut self) -> Result<(), OperationError> {
         match self.follow.leaves(WHAT, &[RunState::Inmigrate]).await? {
-            RunState::Paused | RunState::Prelaunch => self.run_guest().await,
-            _ => self.settled().await,
+            RunState::Paused | RunState::Prelaunch => self.run_guest().await?,
+            _ => self.settled().await?,
         }
+        let vm = self.follow.vm();
+        vm.forget(&vm.to_run());
+        Ok(())
     }
 
     /// Waits until a broken one goes on, or ends.
