@@ -98,6 +98,7 @@ impl From<&OperationError> for ErrorKind {
             OperationError::NoPlace { .. }
             | OperationError::Unknown { .. }
             | OperationError::Arriving
+            | OperationError::InUse { .. }
             | OperationError::Moving => Self::Misused,
             OperationError::GuestRefused { .. }
             | OperationError::GuestSilent { .. }
@@ -207,6 +208,7 @@ mod tests {
             (OperationError::Broken, ErrorKind::OperationFailed),
             (OperationError::Arriving, ErrorKind::Misused),
             (OperationError::Moving, ErrorKind::Misused),
+            (OperationError::InUse { disk: text(), by: "a job" }, ErrorKind::Misused),
             (OperationError::Ended { what: text(), exit: Exit::Code(0) }, ErrorKind::ProcessNotRunning),
             (OperationError::Host { action: text(), source: denied() }, ErrorKind::HostFailed),
         ];

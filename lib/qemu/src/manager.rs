@@ -16,7 +16,7 @@ use crate::{
     mutex::guarded,
     process::{ENDS, Held, Process},
     start,
-    vm::AtWork,
+    vm::Patience,
 };
 use qmp::{
     CallError,
@@ -521,27 +521,17 @@ async fn looked_after(vm: Vm, supervisor: Supervisor) -> Exit {
     tokio::join!(supervisor, ends).0
 }
 
-/// Waits until nothing is at work any more in a machine whose guest is off: a backup that somebody waits for is finished first, and a
-/// guest that is being moved arrives as it is.
+/// Waits until nothing is at work any more in a machine whose guest is off: a backup that somebody waits for or reads is finished first, and a
+/// guest that is being moved arrives as it is. What comes no further is broken off after ten minutes.
 async fn nothing_is_left(vm: &Vm) {
-    let mut waited = Duration::ZERO;
-    let mut has_worked = false;
+    let mut patience = Patience::default();
     // What does not answer is not waited for.
-    while let Ok(work) = vm.at_work().await {
-        match work {
-            AtWork::Goes => waited = Duration::ZERO,
-            AtWork::Waits if waited < LEFT_TO_OTHERS => waited += TRY_AGAIN,
-            // Whoever has begun it closes what it used.
-            AtWork::Nothing if has_worked => {}
-            AtWork::Waits | AtWork::Nothing => return,
-        }
-        has_worked = work != AtWork::Nothing;
+    while let Ok(work) = vm.at_work().await
+        && !patience.is_over(work, TRY_AGAIN)
+    {
         tokio::time::sleep(TRY_AGAIN).await;
     }
 }
-
-/// How long a job that waits to be told what to do may keep a machine whose guest is off.
-const LEFT_TO_OTHERS: Duration = Duration::from_secs(10);
 
 /// Takes a machine over that did not answer, when it does.
 async fn answers(machine: Arc<Machine>, mut held: Unresponsive, deadline: Duration) -> Exit {

@@ -1,5 +1,5 @@
-//! Facts about processes from /proc. [`stat`], [`owner`] and [`boot_id`] are answered at once; the command line of a process may have to wait
-//! for its memory map, and what it has open lies anywhere ([`qmp::aside`]).
+//! Facts about processes from /proc. [`stat`], [`owner`], [`read_bytes`] and [`boot_id`] are answered at once; the command line of a process
+//! may have to wait for its memory map, and what it has open lies anywhere ([`qmp::aside`]).
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use std::{fs, io, path::Path};
@@ -85,6 +85,19 @@ fn parse_owner(status: &str) -> Option<(u32, u32)> {
     Some((id("Uid:")?, id("Gid:")?))
 }
 
+/// How many bytes a process has read, of files and of what lies below them.
+pub(crate) fn read_bytes(pid: u32) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io"))?;
+    parse_read(&text)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unexpected form of /proc/pid/io"))
+}
+
+/// One line for what system calls have read, one for what came from storage (proc(5)): neither has all.
+fn parse_read(io: &str) -> Option<u64> {
+    let figure = |name: &str| io.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    Some(figure("rchar:")? + figure("read_bytes:")?)
+}
+
 /// Names this boot of the host.
 pub(crate) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
@@ -99,6 +112,13 @@ mod tests {
         let text = "42 (a) b (c) T 1 42 42 0 -1 4194560 9 0 0 0 7 5 0 0 20 0 3 0 1234 1000 77 0";
         let expected = Stat { state: 'T', parent: 1, cpu_ticks: 12, start_ticks: 1234, rss_pages: 77 };
         assert_eq!(parse_stat(text), Some(expected));
+    }
+
+    #[test]
+    fn a_process_has_read_what_calls_and_storage_say() {
+        let text = "rchar: 12\nwchar: 7\nsyscr: 1\nsyscw: 1\nread_bytes: 30\nwrite_bytes: 5\n";
+        assert_eq!(parse_read(text), Some(42));
+        assert_eq!(parse_read("rchar: 12\n"), None);
     }
 
     #[test]

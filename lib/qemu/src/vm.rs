@@ -15,13 +15,13 @@ mod ops;
 mod shutdown;
 mod supervisor;
 
-pub(crate) use ops::{AtWork, note_of_disk};
 pub use ops::{
     Channel, ClientTls, Connected, Consistency, Copied, CopyTarget, Eject, Expiry, FoundJob, GuestMemory,
     Job, MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, Mirror, MovedDisks, Notes,
     Occupied, OperationError, Overlay, Picture, PullBackup, Pulled, PushBackup, ReadyJob, Route, Screen,
     Served, Taken, Vcpu, Whereabouts,
 };
+pub(crate) use ops::{Patience, note_of_disk};
 pub use shutdown::{Ask, Ladder, Rung, by_agent};
 pub(crate) use supervisor::{Tpm, greet, supervised};
 

@@ -12,6 +12,7 @@
 //!  migration  to another process, or to a file and back
 //! ```
 
+mod at_work;
 mod backup;
 mod balloon;
 mod block;
@@ -31,6 +32,7 @@ mod plug;
 mod rollback;
 mod snapshot;
 
+pub(crate) use at_work::Patience;
 pub use backup::{ClientTls, Copied, CopyTarget, Mirror, Notes, PullBackup, Pulled, PushBackup, Served};
 pub use balloon::GuestMemory;
 pub use block::Eject;
@@ -38,7 +40,6 @@ pub use console::Picture;
 pub use cpus::Vcpu;
 pub use display::{Connected, Expiry, Screen};
 pub(crate) use handed::note_of_disk;
-pub(crate) use job::AtWork;
 pub use job::{FoundJob, Job, ReadyJob};
 pub(super) use listing::Images;
 pub use migration::{
@@ -126,6 +127,15 @@ pub enum OperationError {
     /// The connection of a migration broke after the guest had moved before its memory: [`Vm::recover_migration`].
     #[error("the connection broke while the guest's memory was on both sides")]
     Broken,
+    /// What the guest writes to a disk is seen by something else, which has to end first: a job ([`Vm::jobs`]), a pulled backup
+    /// ([`Vm::pulled_backup`]), or what another call is about to begin.
+    #[error("what the guest writes to {disk} is seen by {by}, which has to end first")]
+    InUse {
+        /// The disk.
+        disk: String,
+        /// What sees it.
+        by: &'static str,
+    },
     /// The machine is being moved, by another call or another process; [`Vm::migration`] follows it. No image is made meanwhile.
     #[error("the machine is being moved")]
     Moving,

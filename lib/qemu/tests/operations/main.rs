@@ -17,6 +17,7 @@ mod cut;
 mod display;
 #[path = "../support/elsewhere.rs"]
 mod elsewhere;
+mod filters;
 mod firmware;
 mod guest;
 mod handed;

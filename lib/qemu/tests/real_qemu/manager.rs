@@ -4,14 +4,20 @@ use super::*;
 use crate::polled::polled;
 use qemu::{
     Ladder, Rung,
+    config::Address,
     manager::{Manager, ManagerError, State},
-    vm::FoundJob,
+    vm::{FoundJob, Notes, Pulled, Served},
 };
-use qmp::{CallError, commands::QueryNamedBlockNodes};
+use qmp::{
+    CallError,
+    commands::{Migrate, MigrateSetParameters, QueryNamedBlockNodes},
+};
 use serde_json::json;
 use std::{
     fs::File,
     future::Future,
+    os::unix::net::UnixStream,
+    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -274,6 +280,92 @@ async fn a_guest_that_powers_itself_off_is_stopped() {
     }
 }
 
+/// A machine that stands, with a disk that is more than is copied at once.
+async fn with_a_disk(manager: &Manager, directory: &Path) -> (Uuid, Vm) {
+    let config = Config { disks: vec![boot_disk(directory, BOOT_SECTOR)], ..config() };
+    File::options().write(true).open(directory.join("boot.raw")).unwrap().set_len(64 << 20).unwrap();
+    let (place, id) = (directory.to_owned(), config.uuid);
+    manager.create(id, move || spec(&place, config.clone())).unwrap();
+    manager.start_paused(id).await.unwrap();
+    (id, manager.vm(id).unwrap())
+}
+
+/// Lets a guest run that then powers itself off.
+async fn powers_itself_off(manager: &Manager, vm: &Vm) {
+    let mut console = qemu::socket::connect(&vm.record().console_socket).await.unwrap();
+    manager.resume(vm.record().uuid).await.unwrap();
+    read_banner(&mut console).await;
+    console.write_all(b"p").await.unwrap();
+    until(vm, "powered off", |status| status.run_state == RunState::Shutdown).await;
+}
+
+/// The process goes on for more than one look at it.
+async fn still_there(vm: &Vm) {
+    let ended = tokio::time::timeout(Duration::from_secs(2), vm.exited()).await;
+    assert!(ended.is_err(), "{ended:?}");
+}
+
+/// It arrives as it is, also where this process knows nothing of its move.
+#[tokio::test]
+async fn a_guest_that_is_off_is_ended_when_it_has_left() {
+    let test = "a_guest_that_is_off_is_ended_when_it_has_left";
+    if qemu_missing(test) {
+        return;
+    }
+    let (manager, _tasks) = manager();
+    let directory = scratch();
+    let (id, vm) = with_a_disk(&manager, directory.path()).await;
+    let (here, there) = UnixStream::pair().unwrap();
+    vm.qmp().pass_named("anothers", here.into()).await.unwrap().used();
+    let max_bandwidth = Some(1 << 16);
+    let slow = MigrateSetParameters { max_bandwidth, ..MigrateSetParameters::default() };
+    vm.qmp().call(&slow).await.unwrap();
+    let uri = Some("fd:anothers".to_owned());
+    vm.qmp().call(&Migrate { uri, ..Migrate::default() }).await.unwrap();
+    powers_itself_off(&manager, &vm).await;
+    still_there(&vm).await;
+    assert_eq!(manager.state(id).unwrap(), State::ShuttingDown);
+    drop(there);
+    does(&manager, id, State::Stopped).await;
+}
+
+/// Whoever reads a disk as it was reads it to its end, and what is noted of that is kept.
+#[tokio::test]
+async fn a_guest_that_is_off_is_ended_when_its_pulled_backup_is_finished() {
+    let test = "a_guest_that_is_off_is_ended_when_its_pulled_backup_is_finished";
+    if qemu_missing(test) {
+        return;
+    }
+    let (manager, _tasks) = manager();
+    let directory = scratch();
+    let at = |name: &str| directory.path().join(name);
+    let (id, vm) = with_a_disk(&manager, directory.path()).await;
+    let disk = std::fs::read(at("boot.raw")).unwrap();
+    vm.add_bitmap("root", "since", Notes::InMemory).await.unwrap();
+    let served = Served::new("root", at("scratch"), Address::Unix(at("pull.sock")), "x");
+    let pull = vm.pull_backup(&Served { since: Some("since".into()), ..served }).await.unwrap();
+    powers_itself_off(&manager, &vm).await;
+    still_there(&vm).await;
+    assert_eq!(manager.state(id).unwrap(), State::ShuttingDown);
+    let mut read = Command::new("qemu-img");
+    read.args(["convert", "-O", "raw"]);
+    read.arg(format!("nbd+unix:///x?socket={}", at("pull.sock").display())).arg(at("read.raw"));
+    // Beside the manager, which looks at the machine meanwhile.
+    let read = tokio::task::spawn_blocking(move || read.status().unwrap());
+    assert!(read.await.unwrap().success());
+    assert!(std::fs::read(at("read.raw")).unwrap() == disk, "as it was when it began");
+    // Whoever says nothing holds the end up, when nothing is exported any more.
+    let silent = UnixStream::connect(at("pull.sock")).unwrap();
+    let leaving = async {
+        still_there(&vm).await;
+        drop(silent);
+    };
+    let (finished, ()) = tokio::join!(pull.finish(Pulled::Whole), leaving);
+    finished.unwrap();
+    does(&manager, id, State::Stopped).await;
+    assert_eq!(vm.exited().await, Exit::Code(0));
+}
+
 /// Whoever waits for a backup gets it, though its guest is off by then.
 #[tokio::test]
 async fn a_guest_that_is_off_is_ended_when_nothing_is_at_work_in_it() {
@@ -283,13 +375,7 @@ async fn a_guest_that_is_off_is_ended_when_nothing_is_at_work_in_it() {
     }
     let (manager, _tasks) = manager();
     let directory = scratch();
-    let config = Config { disks: vec![boot_disk(directory.path(), BOOT_SECTOR)], ..config() };
-    // More than is copied at once.
-    File::options().write(true).open(directory.path().join("boot.raw")).unwrap().set_len(64 << 20).unwrap();
-    let (place, id) = (directory.path().to_owned(), config.uuid);
-    manager.create(id, move || spec(&place, config.clone())).unwrap();
-    manager.start_paused(id).await.unwrap();
-    let vm = manager.vm(id).unwrap();
+    let (id, vm) = with_a_disk(&manager, directory.path()).await;
     let execute = async |command: &str, arguments: serde_json::Value| {
         let serde_json::Value::Object(arguments) = arguments else { unreachable!() };
         vm.qmp().execute(command, arguments).await.unwrap()
@@ -300,11 +386,7 @@ async fn a_guest_that_is_off_is_ended_when_nothing_is_at_work_in_it() {
     // After its first piece it waits for hours.
     let slow = json!({"job-id": "slow", "device": disk, "target": "copy", "sync": "full", "speed": 1, "auto-dismiss": false});
     execute("blockdev-backup", slow).await;
-    let mut console = qemu::socket::connect(&vm.record().console_socket).await.unwrap();
-    manager.resume(id).await.unwrap();
-    read_banner(&mut console).await;
-    console.write_all(b"p").await.unwrap();
-    until(&vm, "powered off", |status| status.run_state == RunState::Shutdown).await;
+    powers_itself_off(&manager, &vm).await;
     let Some(FoundJob::Ends(mut backup)) = vm.jobs().await.unwrap().pop() else { panic!("no job") };
     assert!(backup.progress().await.unwrap().is_some());
     assert_eq!(manager.state(id).unwrap(), State::ShuttingDown);

@@ -14,7 +14,7 @@ mod push;
 
 pub use mirror::Mirror;
 pub use pull::{PullBackup, Pulled, Served};
-pub(super) use pull::{goes_on, join_notes, leave_filter};
+pub(super) use pull::{goes_on, is_part_of_pulled, join_notes, leave_filter};
 pub use push::{Copied, PushBackup};
 
 use super::{

@@ -4,12 +4,15 @@
 //!   device --> root-cor --> root-throttle --> root-s1 --> root --> root-b1
 //!              `-------- filters --------'    active      `-- below --'        each image X stands on its file, X-file
 //! ```
+//! A job that copies a disk puts a filter of QEMU's own, `#block123`, above the node that it was told of: the device's, so that it sees what the
+//! guest writes. Some of these are in no list.
 
 use super::{
     OperationError, figure,
     follow::Follow,
     fresh::Fresh,
     host,
+    places::Reservation,
     plug::is_node_of,
     rollback::{Made, Rollback, remove},
 };
@@ -24,7 +27,7 @@ use qmp::commands::{
     BlockdevCreateOptionsQcow2, BlockdevDriver, BlockdevOptions, BlockdevOptionsCache,
     BlockdevOptionsDiscard, BlockdevOptionsFile, BlockdevOptionsLuks, BlockdevOptionsQcow2,
     BlockdevOptionsQcow2Encrypt, BlockdevOptionsQcow2EncryptLuks, BlockdevOptionsRaw, BlockdevOptionsVariant,
-    BlockdevRef, BlockdevRefOrNull, QcowCreateEncryption, QcowCreateEncryptionLuks, QueryBlockstats,
+    BlockdevRef, BlockdevRefOrNull, QcowCreateEncryption, QcowCreateEncryptionLuks, QomGet, QueryBlockstats,
 };
 use serde_json::Value;
 use std::{
@@ -56,6 +59,22 @@ pub(super) struct NewImage<'a> {
     pub(super) node: Option<String>,
 }
 
+/// How a disk reaches the image that it writes to ([`Vm::way`]). It is nobody else's until this is dropped.
+#[derive(Debug)]
+pub(super) struct Way {
+    /// The node that the device uses: the topmost filter.
+    pub(super) top: String,
+    /// The image.
+    pub(super) active: String,
+    _alone: Reservation,
+}
+
+impl Way {
+    pub(super) fn new(top: String, active: String, alone: Reservation) -> Self {
+        Self { top, active, _alone: alone }
+    }
+}
+
 /// What lies below a new image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Above {
@@ -80,6 +99,32 @@ impl Vm {
     pub(super) async fn top_node(&self, disk: &str) -> Result<String, OperationError> {
         let top = self.chain(disk).await?.into_iter().next();
         top.ok_or_else(|| OperationError::Unknown { what: "disk", id: disk.to_owned() })
+    }
+
+    /// The way from the device of a disk to the image that it writes to, where nobody else sees what is written. Who puts another node at its
+    /// beginning takes the guest's writing from a job of QEMU's that sees it there: the job's copy is not the disk's any more, and nothing
+    /// says so (QEMU 10.0; 7.2 ends).
+    ///
+    /// # Errors
+    /// [`OperationError::InUse`].
+    pub(super) async fn way(&self, disk: &str) -> Result<Way, OperationError> {
+        let in_use = |by| OperationError::InUse { disk: disk.to_owned(), by };
+        let alone = self.reserve_name(format!("#way-{disk}")).ok_or_else(|| in_use("another call"))?;
+        let active = self.active_node(disk).await?;
+        let chain = self.chain(disk).await?;
+        let filters = || chain.iter().take_while(|node| **node != active);
+        if filters().any(|node| node.ends_with("-cbw")) {
+            return Err(in_use("a pulled backup"));
+        }
+        let drive = QomGet { path: device(disk), property: "drive".to_owned() };
+        let used = self.ask("look for a disk", &drive).await?;
+        let top = chain.first().unwrap_or(&active).clone();
+        // A stick has none: its disk has taken it over.
+        let is_seen = used.as_str().is_some_and(|used| !used.is_empty() && used != top);
+        if is_seen || filters().any(|node| node.starts_with('#')) {
+            return Err(in_use("a job"));
+        }
+        Ok(Way::new(top, active, alone))
     }
 
     /// The image below the one that a disk writes to.
@@ -229,9 +274,14 @@ impl Vm {
     }
 }
 
-/// Whether a node of a disk is a filter: see [`crate::argv`] for the names.
+/// Whether a node of a disk is a filter: see [`crate::argv`] for the names; QEMU's own have none of ours.
 fn is_filter(node: &str, disk: &str) -> bool {
-    matches!(node.strip_prefix(disk), Some("-throttle" | "-cor" | "-cbw"))
+    node.starts_with('#') || matches!(node.strip_prefix(disk), Some("-throttle" | "-cor" | "-cbw"))
+}
+
+/// The device of a disk.
+pub(super) fn device(disk: &str) -> String {
+    format!("/machine/peripheral/{disk}")
 }
 
 /// Makes an empty file for a process, which may be another user's. One that is there is somebody's.

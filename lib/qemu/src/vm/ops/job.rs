@@ -50,24 +50,6 @@ pub enum FoundJob {
     Waits(ReadyJob),
 }
 
-/// What goes on in a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum AtWork {
-    Nothing,
-    /// A job that waits to be told what to do: whoever began it may be gone.
-    Waits,
-    /// Something that comes to its end by itself.
-    Goes,
-}
-
-fn at_work(status: &JobStatus) -> AtWork {
-    match status {
-        JobStatus::Undefined | JobStatus::Null => AtWork::Nothing,
-        JobStatus::Ready | JobStatus::Standby | JobStatus::Pending | JobStatus::Concluded => AtWork::Waits,
-        _ => AtWork::Goes,
-    }
-}
-
 impl Vm {
     /// The jobs that are going on or that nobody has dismissed yet, after a manager or a connection was lost.
     ///
@@ -89,15 +71,6 @@ impl Vm {
             }
         });
         Ok(found.collect())
-    }
-
-    /// What is at work in it that the end of its process would break off.
-    pub(crate) async fn at_work(&self) -> Result<AtWork, OperationError> {
-        if self.is_moving() {
-            return Ok(AtWork::Goes);
-        }
-        let jobs = self.ask("list the jobs", &QueryJobs {}).await?;
-        Ok(jobs.iter().map(|job| at_work(&job.status)).max().unwrap_or(AtWork::Nothing))
     }
 
     /// Starts several jobs by one command: all of them, or none.

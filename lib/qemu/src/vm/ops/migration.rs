@@ -31,6 +31,7 @@ use crate::{
     config::{Address, utf8},
 };
 use giving_up::BREAKS;
+use moving::Alone;
 use qmp::{
     CallError, Event,
     commands::{
@@ -130,6 +131,8 @@ pub struct Migration {
     moved_early: bool,
     /// Of a source: whether the guest ran when the migration stopped it. Somebody may stop it, and it may end, while its memory is sent.
     ran: Option<Arc<AtomicBool>>,
+    /// Of one that its caller follows by himself: what keeps others from moving the machine until it is over.
+    alone: Option<Alone>,
 }
 
 /// A migration that was not sent, or not as it was asked for.
@@ -166,7 +169,8 @@ impl Vm {
         Ok(migration)
     }
 
-    /// Starts to send the machine to a destination that listens. It can be followed and given up.
+    /// Starts to send the machine to a destination that listens. It can be followed and given up. Nobody else of this process moves or saves it
+    /// until that is over.
     ///
     /// # Errors
     /// [`OperationError`]. One that fails at once is told by [`Migration::done`].
@@ -175,9 +179,19 @@ impl Vm {
         to: impl Into<Channel>,
         options: &MigrationOptions,
     ) -> Result<Migration, OperationError> {
-        self.send(to.into(), options, Switchover::AtOnce).await.map_err(|not_sent| not_sent.error)
+        let (alone, decided) = Alone::until_over(self, self.stays_here()?);
+        let sent = self.send(to.into(), options, Switchover::AtOnce).await;
+        drop(decided);
+        match sent {
+            Ok(migration) => Ok(Migration { alone: Some(alone), ..migration }),
+            Err(not_sent) => {
+                alone.is_over();
+                Err(not_sent.error)
+            }
+        }
     }
 
+    /// The same for who has the machine to himself.
     async fn send(
         &self,
         to: Channel,
@@ -317,7 +331,7 @@ impl Vm {
 
 impl Migration {
     pub(super) fn of(vm: &Vm) -> Self {
-        Self { follow: Follow::new(vm, EVENTS), moved_early: false, ran: None }
+        Self { follow: Follow::new(vm, EVENTS), moved_early: false, ran: None, alone: None }
     }
 
     /// The same at its source, where the guest may stop for other reasons.
@@ -325,9 +339,9 @@ impl Migration {
         Self { follow: Follow::new(vm, EVENTS_OF_SOURCE), ran: Some(Arc::default()), ..Self::of(vm) }
     }
 
-    /// The same of a guest that has moved before its memory, and ran.
-    fn left_running(vm: &Vm) -> Self {
-        Self { ran: Some(Arc::new(AtomicBool::new(true))), ..Self::leaving(vm) }
+    /// The same of a guest that has moved before its memory, and is still to run there or not.
+    fn left_early(vm: &Vm, is_to_run: bool) -> Self {
+        Self { ran: Some(Arc::new(AtomicBool::new(is_to_run))), ..Self::leaving(vm) }
     }
 
     /// Whether the guest ran when it was stopped to be moved, as of now.
@@ -414,6 +428,9 @@ impl Migration {
             // It says that it is over a moment before it is in its last state.
             self.follow.leaves(WHAT, &[RunState::FinishMigrate]).await?;
             self.settled().await?;
+        }
+        if let Some(alone) = &self.alone {
+            alone.is_over();
         }
         let info = info?;
         let milliseconds = |value: Option<i64>| Duration::from_millis(value.map_or(0, figure));

@@ -21,7 +21,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// Places and names that are about to be used.
+/// Places and names that are about to be used, and what calls tell each other.
 pub(crate) type Reserved = Arc<Mutex<BTreeSet<String>>>;
 
 /// A name or place that is ours until this is dropped; what has it by then keeps it.
@@ -189,6 +189,15 @@ impl Vm {
 
     pub(super) fn is_reserved(&self, name: &str) -> bool {
         guarded(&self.reserved).contains(name)
+    }
+
+    /// Has a name taken until it is given up: something that calls tell each other.
+    pub(super) fn note(&self, name: String) {
+        guarded(&self.reserved).insert(name);
+    }
+
+    pub(super) fn forget(&self, name: &str) {
+        guarded(&self.reserved).remove(name);
     }
 
     pub(super) fn reserve_name(&self, name: String) -> Option<Reservation> {

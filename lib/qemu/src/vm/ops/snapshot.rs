@@ -252,15 +252,16 @@ impl Vm {
     /// be allowed to open that file for writing; one that was handed over by a descriptor to read from cannot be written to.
     ///
     /// # Errors
-    /// [`OperationError`].
+    /// [`OperationError`]; [`OperationError::InUse`] while a pulled backup of the disk or another job goes on.
     pub async fn commit_disk(&self, disk: &str) -> Result<ReadyJob, OperationError> {
-        let (node, id) = (self.active_node(disk).await?, job_id("commit"));
+        let (way, id) = (self.way(disk).await?, job_id("commit"));
         let commit = BlockCommit {
             job_id: Some(id.clone()),
-            top_node: Some(node.clone()),
+            top_node: Some(way.active.clone()),
             base_node: Some(self.below_active(disk).await?),
             auto_dismiss: Some(false),
-            ..BlockCommit::new(node)
+            // QEMU takes no node that another one stands on, as a filter does.
+            ..BlockCommit::new(way.top.clone())
         };
         self.job(format!("commit {disk}"), id, &commit).await.map(ReadyJob::of)
     }

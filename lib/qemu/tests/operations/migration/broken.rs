@@ -3,14 +3,16 @@
 use super::{counting, is_sent, migration_status, missing_or, no_postcopy, slow_postcopy};
 use crate::{
     counting::{counted, counts_on, never_went_back},
+    cut::Cutter,
     guest::{Guest, LONG},
 };
 use qemu::{
     config::Address,
     vm::{MigrateError, MigrationOptions, Route, Whereabouts},
 };
-use qmp::commands::{MigrationStatus, RunState};
+use qmp::commands::{MigrateSetParameters, MigrationStatus, QueryStatus, RunState};
 use std::{
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,6 +21,8 @@ use tokio::{sync::watch, task::JoinSet};
 /// What stands between two processes does with what the source sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Relay {
+    /// Nothing arrives yet.
+    Holds,
     Forwards,
     /// It is read and goes nowhere.
     Swallows,
@@ -27,11 +31,16 @@ enum Relay {
 
 /// Relays one connection.
 fn relay(from: &Path, to: PathBuf) -> (watch::Sender<Relay>, JoinSet<()>) {
+    relay_that(Relay::Forwards, from, to)
+}
+
+fn relay_that(does: Relay, from: &Path, to: PathBuf) -> (watch::Sender<Relay>, JoinSet<()>) {
     let listener = tokio::net::UnixListener::bind(from).unwrap();
-    let (mode, mut modes) = watch::channel(Relay::Forwards);
+    let (mode, mut modes) = watch::channel(does);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let (mut source, _) = listener.accept().await.unwrap();
+        modes.wait_for(|mode| *mode != Relay::Holds).await.unwrap();
         let mut destination = tokio::net::UnixStream::connect(to).await.unwrap();
         tokio::select! {
             _ = tokio::io::copy_bidirectional(&mut source, &mut destination) => return,
@@ -84,6 +93,116 @@ async fn a_guest_whose_memory_is_on_both_sides_is_recovered() {
     counts_on(&mut destination, before).await;
     never_went_back(directory.path()).await;
     destination.quit().await;
+}
+
+/// As long as nobody lets it run it stands, at whichever end it was paused.
+#[tokio::test]
+async fn a_guest_that_was_paused_stands_when_it_is_recovered() {
+    let test = "a_guest_that_was_paused_stands_when_it_is_recovered";
+    for is_paused_here in [true, false] {
+        let Some((directory, source, mut destination, before)) = for_postcopy(test).await else { return };
+        let at = |name: &str| directory.path().join(name);
+        let (mode, _relay) = relay(&at("relay.sock"), at("listen.sock"));
+        let via = Route::Forwarded {
+            listen: Address::Unix(at("listen.sock")),
+            connect: Address::Unix(at("relay.sock")),
+        };
+        if is_paused_here {
+            source.vm.pause().await.unwrap();
+        }
+        let breaking = async {
+            if is_paused_here {
+                arrives_before_its_memory(&destination.vm.qmp()).await;
+            } else {
+                let mut status = destination.vm.watch();
+                let running = status.wait_for(|status| status.run_state == RunState::Running);
+                tokio::time::timeout(LONG, running).await.unwrap().unwrap();
+                destination.vm.pause().await.unwrap();
+            }
+            mode.send_replace(Relay::Breaks);
+        };
+        let options = slow_postcopy();
+        let (moved, ()) = tokio::join!(source.vm.migrate_to(&destination.vm, via, &options), breaking);
+        let broken = moved.unwrap_err();
+        assert_eq!(broken.guest, Whereabouts::Both, "{broken:?}");
+        let ran = destination.vm.qmp().waiter(|event| event.name == "RESUME");
+        hurries(&source).await;
+        let via = Address::Unix(at("second.sock"));
+        source.vm.recover_migration(&destination.vm, &via).await.unwrap();
+        assert_eq!(destination.vm.status().run_state, RunState::Paused, "paused here: {is_paused_here}");
+        // Nor did it run meanwhile: QEMU tells of that before it answers.
+        destination.vm.qmp().call(&QueryStatus {}).await.unwrap();
+        let ran = tokio::time::timeout(Duration::ZERO, ran).await;
+        assert!(ran.is_err(), "{ran:?}");
+        source.quit().await;
+        destination.vm.resume().await.unwrap();
+        counts_on(&mut destination, before).await;
+        never_went_back(directory.path()).await;
+        destination.quit().await;
+    }
+}
+
+/// The connection breaks when it is there, and whoever moves it has not heard of that: its monitor is away.
+#[tokio::test]
+async fn a_guest_that_was_not_let_run_yet_runs_when_it_is_recovered() {
+    let test = "a_guest_that_was_not_let_run_yet_runs_when_it_is_recovered";
+    let Some((directory, source, mut destination, before)) = for_postcopy(test).await else { return };
+    let at = |name: &str| directory.path().join(name);
+    let cutter = Cutter::between(&mut destination).await;
+    let (mode, _relay) = relay_that(Relay::Holds, &at("relay.sock"), at("listen.sock"));
+    let via = Route::Forwarded {
+        listen: Address::Unix(at("listen.sock")),
+        connect: Address::Unix(at("relay.sock")),
+    };
+    let monitor = destination.vm.record().qmp_socket.clone();
+    let (away, real) = (monitor.with_file_name("away.sock"), monitor.with_file_name("real.sock"));
+    let is_sent = source.vm.qmp().waiter(is_status("active"));
+    let breaking = async {
+        is_sent.await.unwrap();
+        fs::rename(&monitor, &away).unwrap();
+        cutter.cut().await;
+        mode.send_replace(Relay::Forwards);
+        let (client, driver) =
+            qmp::client_unix(qemu::socket::connect(&real).await.unwrap(), qmp::Options::default());
+        // Cancel safety: nothing is said here that is of use later.
+        tokio::select! {
+            () = arrives_before_its_memory(&client) => {}
+            reason = driver => panic!("{reason:?}"),
+        }
+        mode.send_replace(Relay::Breaks);
+    };
+    let options = slow_postcopy();
+    let (moved, ()) = tokio::join!(source.vm.migrate_to(&destination.vm, via, &options), breaking);
+    let broken = moved.unwrap_err();
+    assert_eq!(broken.guest, Whereabouts::Both, "{broken:?}");
+    fs::rename(&away, &monitor).unwrap();
+    destination.answers().await;
+    hurries(&source).await;
+    let via = Address::Unix(at("second.sock"));
+    source.vm.recover_migration(&destination.vm, &via).await.unwrap();
+    assert_eq!(destination.vm.status().run_state, RunState::Running);
+    source.quit().await;
+    counts_on(&mut destination, before).await;
+    never_went_back(directory.path()).await;
+    destination.quit().await;
+}
+
+/// The rest of the memory comes as fast as it can.
+async fn hurries(source: &Guest) {
+    let max_postcopy_bandwidth = Some(0);
+    let fast = MigrateSetParameters { max_postcopy_bandwidth, ..MigrateSetParameters::default() };
+    source.vm.qmp().call(&fast).await.unwrap();
+}
+
+/// Waits until the process of this monitor has a guest that stands there and whose memory follows. One that is told earlier of a broken
+/// connection ends.
+async fn arrives_before_its_memory(client: &qmp::Client) {
+    let arrives = async {
+        while client.call(&QueryStatus {}).await.unwrap().status != RunState::Paused {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, arrives).await.unwrap();
 }
 
 /// A connection that hangs is broken on purpose: at the source, and then at the destination, whose guest may need what is missing.

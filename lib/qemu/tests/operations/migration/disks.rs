@@ -8,7 +8,7 @@ use crate::{
 };
 use qemu::{
     Config,
-    config::{Address, Disk, Image},
+    config::{Address, Disk, Image, Limits, Throttle},
     vm::{MigrationOptions, MigrationTls, MovedDisks, Whereabouts},
 };
 use qmp::commands::QueryBlockExports;
@@ -71,6 +71,34 @@ async fn a_guest_moves_with_its_disk() {
     assert!(source.vm.jobs().await.unwrap().is_empty());
     source.run("true").await;
     source.quit().await;
+}
+
+/// Limits are no obstacle, and each end keeps its own.
+#[tokio::test]
+async fn a_guest_moves_with_a_disk_that_has_limits() {
+    let test = "a_guest_moves_with_a_disk_that_has_limits";
+    if missing(test, false) {
+        return;
+    }
+    let directory = places();
+    let at = |name: &str| directory.path().join(name);
+    let (machines, via, disks) = two_ends(directory.path());
+    let content: Vec<u8> = (0..8u32 << 18).flat_map(u32::to_le_bytes).collect();
+    fs::write(at("here.raw"), &content).unwrap();
+    let limits = Limits { requests: Some(10_000), ..Limits::default() };
+    let [here, there] = machines.map(|mut machine| {
+        machine.disks[0].throttle = Some(Throttle::Own(limits));
+        machine
+    });
+    let source = Guest::paused(&at("source"), here).await;
+    let destination = Guest::incoming(&at("destination"), there).await;
+    let before = [source.node_names().await, destination.node_names().await];
+    let options = MigrationOptions::default();
+    source.vm.migrate_with_disks(&destination.vm, &via, &options, &disks).await.unwrap();
+    assert_eq!([source.node_names().await, destination.node_names().await], before);
+    source.quit().await;
+    destination.quit().await;
+    assert!(fs::read(at("there.raw")).unwrap() == content);
 }
 
 /// Of two disks the second has no room at the other end: the copy of the first is taken back, too.

@@ -9,10 +9,14 @@ use qemu::{
     config::{Address, Disk, Image, MemoryHotplug, Nic, NicBackend},
     vm::{MigrationOptions, OperationError, Whereabouts},
 };
-use qmp::commands::{QueryStatus, RunState};
+use qmp::commands::{Migrate, MigrateSetParameters, QueryStatus, RunState};
 use rustix::process::Signal;
 use serde_json::json;
-use std::{path::Path, process::Command};
+use std::{
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::Path,
+    process::Command,
+};
 
 /// It takes a second or two.
 fn unhurried() -> MigrationOptions {
@@ -26,6 +30,53 @@ fn socket(directory: &Path, name: &str) -> Address {
 async fn incoming(directory: &Path, name: &str) -> Guest {
     std::fs::create_dir(directory.join(name)).unwrap();
     Guest::incoming(&directory.join(name), Guest::with_linux(config())).await
+}
+
+/// Sends a machine as another process would, of which this one knows nothing; until it has left. QEMU tells of that where it was asked to once.
+async fn sent_by_hand(source: &Guest, to: &Address) {
+    let Address::Unix(path) = to else { unreachable!("a socket") };
+    let client = source.vm.qmp();
+    let has_left = client.waiter(|event| {
+        event.name == "MIGRATION" && event.data.get("status").is_some_and(|it| it == "completed")
+    });
+    let max_bandwidth = Some(32 << 20);
+    client.call(&MigrateSetParameters { max_bandwidth, ..MigrateSetParameters::default() }).await.unwrap();
+    let uri = Some(format!("unix:{}", path.display()));
+    client.call(&Migrate { uri, ..Migrate::default() }).await.unwrap();
+    has_left.await.unwrap();
+}
+
+/// While a machine is sent step by step, as between two hosts, nobody else moves it, or stops it to save it: its guest would run at both.
+async fn beside_a_move_in_steps(source: &Guest, other: &Guest, directory: &Path) {
+    let (slow, state) = (
+        MigrationOptions { bandwidth: Some(1 << 20), ..MigrationOptions::default() },
+        directory.join("state"),
+    );
+    let (here, _nobody_reads) = UnixStream::pair().unwrap();
+    let leaving = source.vm.migrate(OwnedFd::from(here), &slow).await.unwrap();
+    let saved = source.vm.save(&state).await.unwrap_err();
+    assert!(matches!(saved, OperationError::Moving) && !state.exists(), "{saved:?}");
+    let via = socket(directory, "beside");
+    let refused = source.vm.migrate_to(&other.vm, &via, &slow).await.unwrap_err();
+    assert!(matches!(refused.source, OperationError::Moving), "{refused:?}");
+    assert_eq!(source.vm.status().run_state, RunState::Running);
+    leaving.cancel().await.unwrap();
+
+    // Of one that another process has begun only QEMU knows.
+    let client = source.vm.qmp();
+    let (here, _nobody_reads) = UnixStream::pair().unwrap();
+    client.pass_named("anothers", here.into()).await.unwrap().used();
+    let uri = Some("fd:anothers".to_owned());
+    client.call(&Migrate { uri, ..Migrate::default() }).await.unwrap();
+    assert!(matches!(source.vm.save(&state).await, Err(OperationError::Moving)) && !state.exists());
+    assert_eq!(source.vm.status().run_state, RunState::Running);
+    source.vm.migration().await.unwrap().expect("it goes on").cancel().await.unwrap();
+
+    // Dropped it goes on, and keeps others away until whoever finds it has given it up.
+    let (here, _nobody_reads) = UnixStream::pair().unwrap();
+    drop(source.vm.migrate(OwnedFd::from(here), &slow).await.unwrap());
+    assert!(matches!(source.vm.save(&state).await, Err(OperationError::Moving)));
+    source.vm.migration().await.unwrap().expect("it goes on").cancel().await.unwrap();
 }
 
 /// Whoever is refused has moved nothing, and does not know what others have done meanwhile: he leaves the guest and his destination alone.
@@ -90,14 +141,16 @@ async fn a_move_that_is_refused_changes_nothing_whoever_else_has_moved_the_machi
     assert_eq!(given_up.unwrap_err().guest, Whereabouts::Source);
     let before = counted(&mut source).await;
     counts_on(&mut source, before).await;
+    beside_a_move_in_steps(&source, &third, directory.path()).await;
+    let before = counted(&mut source).await;
+    counts_on(&mut source, before).await;
 
     // Another one's is over before this one is refused.
     signal(&second, Signal::STOP);
     let listening = first.vm.await_migration(&to_first, &options).await.unwrap();
     assert!(matches!(listening.cancel().await, Err(OperationError::Arriving)), "that is for the source");
     let other = async {
-        let leaving = source.vm.migrate(&to_first, &unhurried()).await.unwrap();
-        leaving.done().await.unwrap();
+        sent_by_hand(&source, &to_first).await;
         first.vm.resume().await.unwrap();
         signal(&second, Signal::CONT);
     };

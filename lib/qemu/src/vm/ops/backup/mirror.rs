@@ -26,10 +26,11 @@ pub struct Mirror {
 }
 
 impl Vm {
-    /// Starts to copy a disk to another place with all that the guest writes meanwhile.
+    /// Starts to copy a disk to another place with all that the guest writes meanwhile. Limits of the disk count for what is read to be copied,
+    /// too, and hold for the copy when the disk uses that.
     ///
     /// # Errors
-    /// [`OperationError`]; nothing goes on then.
+    /// [`OperationError`]; nothing goes on then. [`OperationError::InUse`] while a pulled backup of the disk or another job goes on.
     pub async fn mirror_disk(&self, disk: &str, to: &CopyTarget) -> Result<Mirror, OperationError> {
         let mut rollback = Rollback::new(self);
         let started = self.begin_mirror(&mut rollback, disk, to).await;
@@ -43,13 +44,15 @@ impl Vm {
         disk: &str,
         to: &CopyTarget,
     ) -> Result<Mirror, OperationError> {
-        let node = self.active_node(disk).await?;
-        let target = self.open_target(rollback, disk, &node, to).await?;
+        let way = self.way(disk).await?;
+        let target = self.open_target(rollback, disk, &way.active, to).await?;
         let id = copy_id("mirror", disk, &target);
         let mirror = BlockdevMirror {
             job_id: Some(id.clone()),
             auto_dismiss: Some(false),
-            ..BlockdevMirror::new(node, target.clone(), SyncMode::Full)
+            // QEMU takes no node that another one stands on. Filters stay where they are.
+            replaces: (way.top != way.active).then(|| way.active.clone()),
+            ..BlockdevMirror::new(way.top.clone(), target.clone(), SyncMode::Full)
         };
         rollback.also(Made::Job(id.clone()));
         let job = self.job(format!("mirror {disk}"), id, &mirror).await.map(ReadyJob::of)?;

@@ -4,7 +4,7 @@ use super::{
     super::{
         OperationError, failed,
         follow::{Follow, Told},
-        graph::{Above, NewImage},
+        graph::{Above, NewImage, Way, device},
         nbd,
         plug::is_node_of,
         rollback::{Made, Rollback, remove},
@@ -73,8 +73,8 @@ pub struct PullBackup {
 /// A disk that is about to be served.
 struct Parts<'s> {
     served: &'s Served,
-    /// The disk's node.
-    node: String,
+    /// From its device to its node.
+    way: Way,
     /// The node that takes what the guest overwrites.
     scratch: String,
 }
@@ -102,8 +102,8 @@ impl Vm {
     /// are served at the same place, by QEMU's only NBD server: what else was served by it has to be finished before.
     ///
     /// # Errors
-    /// [`OperationError`]; nothing is served then. [`OperationError::Unknown`] also for a bitmap that has not noted every change, as of
-    /// [`Vm::push_backup`].
+    /// [`OperationError`]; nothing is served then. [`OperationError::InUse`] of a disk that is served already or that a job copies or merges.
+    /// [`OperationError::Unknown`] also for a bitmap that has not noted every change, as of [`Vm::push_backup`].
     pub async fn pull_backups(&self, disks: &[Served]) -> Result<Vec<PullBackup>, OperationError> {
         self.serve(disks, None).await.map(|(backups, _)| backups)
     }
@@ -163,7 +163,7 @@ impl Vm {
             let backup = |parts: Parts<'_>| PullBackup {
                 vm: self.clone(),
                 disk: parts.served.disk.clone(),
-                since: parts.served.since.clone().map(|name| (parts.node, name)),
+                since: parts.served.since.clone().map(|name| (parts.way.active, name)),
                 listen: Some(parts.served.listen.clone()),
             };
             Ok((parts.into_iter().map(backup).collect(), consistency))
@@ -180,14 +180,15 @@ impl Vm {
     ) -> Result<Parts<'s>, OperationError> {
         let disk = &served.disk;
         let action = || format!("serve {disk}");
-        let (node, top) = (self.active_node(disk).await?, self.top_node(disk).await?);
+        let way = self.way(disk).await?;
+        let node = &way.active;
         if let Some(name) = &served.since {
             // Nothing is begun for one that is not there.
             self.whole_bitmap(disk, name).await?;
         }
         let image = NewImage {
             disk,
-            like: &node,
+            like: node,
             path: &served.scratch,
             format: Format::Qcow2,
             access: None,
@@ -199,7 +200,7 @@ impl Vm {
         let copy = BlockdevOptionsCopyBeforeWrite {
             // A guest does not pay for its backup.
             on_cbw_error: Some(BlockdevOptionsCopyBeforeWriteOnCbwError::BreakSnapshot),
-            ..BlockdevOptionsCopyBeforeWrite::new(reference(&top), reference(&scratch))
+            ..BlockdevOptionsCopyBeforeWrite::new(reference(&way.top), reference(&scratch))
         };
         let copy = BlockdevOptions {
             node_name: Some(filter.clone()),
@@ -213,7 +214,7 @@ impl Vm {
             rollback.also(Made::NextNotes(node.clone(), name.clone()));
             self.tell(action(), &BlockDirtyBitmapAdd(next)).await?;
         }
-        Ok(Parts { served, node, scratch })
+        Ok(Parts { served, way, scratch })
     }
 
     /// The moment that is served: from here on what the guest overwrites is kept.
@@ -229,7 +230,7 @@ impl Vm {
         let stands = parts.len() > 1 && self.ask(action, &QueryStatus {}).await?.status == RunState::Running;
         let moment = if stands {
             // A machine that moves would take a guest along that stands, for ever.
-            let alone = self.stays_here()?;
+            let alone = self.is_to_stay().await?;
             let _none_is_made = self.while_none_is_made("stop").await.map_err(failed(action))?;
             // Not before that: a guest that was never stopped is not to be started again.
             rollback.also(Made::Stop(since));
@@ -252,11 +253,11 @@ impl Vm {
 
     /// Opens the disk as it was, for reading.
     async fn open_view(&self, rollback: &mut Rollback, parts: &Parts<'_>) -> Result<(), OperationError> {
-        let Parts { served: Served { disk, since, .. }, node, scratch } = parts;
+        let Parts { served: Served { disk, since, .. }, way, scratch } = parts;
         let action = || format!("serve {disk}");
         if let Some(name) = since {
             // After that moment: what is written in between is told once too often, never once too seldom.
-            self.copy_bitmap(action(), (node, name), scratch).await?;
+            self.copy_bitmap(action(), (&way.active, name), scratch).await?;
         }
         let access = BlockdevOptionsFormat { file: reference(&filter_of(disk)) };
         let access = BlockdevOptions {
@@ -480,6 +481,12 @@ fn export_of(disk: &str, listen: &Address) -> String {
     format!("{}.{digits}", view_of(disk))
 }
 
+/// Whether a node is there only to serve a disk.
+pub(in super::super) fn is_part_of_pulled(node: &BlockNode) -> bool {
+    let parts = ["-cbw", "-scr", "-view"];
+    node.node_name.as_ref().is_some_and(|name| parts.iter().any(|part| name.ends_with(part)))
+}
+
 fn is_export_of(export: &BlockExportInfo, disk: &str) -> bool {
     export.id.split('.').next() == Some(&view_of(disk))
 }
@@ -499,7 +506,7 @@ fn place_of(export: &str) -> Option<Address> {
 
 /// Has the device of a disk use another node.
 fn drive(disk: &str, node: &str) -> QomSet {
-    QomSet { path: format!("/machine/peripheral/{disk}"), property: "drive".to_owned(), value: node.into() }
+    QomSet { path: device(disk), property: "drive".to_owned(), value: node.into() }
 }
 
 #[cfg(test)]
@@ -531,7 +538,11 @@ mod tests {
         let served = ["a", "b"].map(|id| Served::new(id, "scratch", Address::Unix("socket".into()), id));
         let parts = served.each_ref().map(|served| Parts {
             served,
-            node: served.disk.clone(),
+            way: Way::new(
+                served.disk.clone(),
+                served.disk.clone(),
+                vm.reserve_name(served.disk.clone()).expect("free"),
+            ),
             scratch: "scratch".to_owned(),
         });
         let mut rollback = Rollback::new(&vm);
@@ -539,6 +550,8 @@ mod tests {
             let mut beginning = std::pin::pin!(vm.begin_to_keep(&mut rollback, &parts));
             let asked = async {
                 answer(&mut reader, &mut writer, state("running")).await;
+                // Nor does it move.
+                answer(&mut reader, &mut writer, json!({})).await;
                 // What is answered after it.
                 let (client, later) = (vm.qmp(), QueryStatus {});
                 let answers = answer(&mut reader, &mut writer, state("running"));

@@ -2,27 +2,29 @@
 
 use super::{
     super::{
-        OperationError,
+        OperationError, figure,
         follow::{Heard, Told},
         places::Reservation,
     },
-    Channel, Migrated, Migration, MigrationOptions, NotSent, Switchover, status_of, uri,
+    Channel, Migrated, Migration, MigrationOptions, NotSent, Switchover, goes_on, has_moved, status_of, uri,
 };
-use crate::{Vm, config::Address};
+use crate::{Vm, config::Address, mutex::guarded, vm::supervisor::Chore};
 use qmp::commands::{
     Cont, Migrate, MigratePause, MigrateRecover, MigrationStatus, QueryMigrate, QueryStatus, RunState,
     SocketAddress,
 };
 use std::{
+    convert::Infallible,
     fmt,
     os::fd::OwnedFd,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
 use thiserror::Error;
+use tokio::sync::oneshot;
 
 /// Why a machine has not moved, and where its guest is.
 #[derive(Debug, Error)]
@@ -143,20 +145,39 @@ impl Vm {
         self.stays_here().map_err(|source| MigrateError { guest: Whereabouts::Moving, source })
     }
 
-    /// Keeps others from moving the machine for a moment.
-    pub(in super::super) fn stays_here(&self) -> Result<Reservation, OperationError> {
+    /// Keeps others of this process from moving the machine.
+    pub(super) fn stays_here(&self) -> Result<Reservation, OperationError> {
         self.reserve_name(MIGRATES.to_owned()).ok_or(OperationError::Moving)
     }
 
-    /// Whether somebody of this process moves or saves it.
-    pub(in crate::vm::ops) fn is_moving(&self) -> bool {
-        self.is_reserved(MIGRATES)
+    /// The same for who is about to stop the guest, which a machine that moves would take along: nobody moves it, from another process either.
+    pub(in super::super) async fn is_to_stay(&self) -> Result<Reservation, OperationError> {
+        let alone = self.stays_here()?;
+        if self.goes_elsewhere().await? { Err(OperationError::Moving) } else { Ok(alone) }
+    }
+
+    /// Whether QEMU sends it, or waits for another connection to send the rest.
+    async fn goes_elsewhere(&self) -> Result<bool, OperationError> {
+        let info = self.ask("ask for the migration", &QueryMigrate {}).await?;
+        Ok(goes_on(&info) || info.status == Some(MigrationStatus::PostcopyPaused))
+    }
+
+    /// How many bytes were sent by now where somebody moves or saves it.
+    pub(in crate::vm::ops) async fn is_moving(&self) -> Result<Option<u64>, OperationError> {
+        let info = self.ask("ask for the migration", &QueryMigrate {}).await?;
+        let is_moving = self.is_reserved(MIGRATES) || goes_on(&info);
+        Ok(is_moving.then(|| info.ram.map_or(0, |ram| figure(ram.transferred))))
     }
 
     /// Lets the guest run that has arrived here. One that was shut down, or has panicked, has arrived as it is.
     pub(super) async fn goes_on(&self) -> Result<(), MigrateError> {
         let unknown = |source| MigrateError { guest: Whereabouts::Unknown, source };
         Migration::of(self).run_arrived().await.map_err(unknown)
+    }
+
+    /// Noted of a destination that has a guest before its memory, which ran and has not been let run there: until somebody pauses it.
+    fn to_run(&self) -> String {
+        format!("#to-run-{}", self.pauses().0)
     }
 
     /// Where this destination listens, for a source that was told of port 0.
@@ -171,7 +192,9 @@ impl Vm {
         Ok(Channel::Address(Address::Tcp(host.clone(), port.ok_or_else(unknown)?)))
     }
 
-    /// Goes on with a migration whose connection broke after the guest had moved before its memory ([`Whereabouts::Both`]), over a new one.
+    /// Goes on with a migration whose connection broke after the guest had moved before its memory ([`Whereabouts::Both`]), over a new one. A
+    /// guest that runs there goes on, and one that this process was about to let run is let run. Any other stands there afterwards, as somebody
+    /// has paused it, here or there: it is for [`Vm::resume`]. So is one that another process moved and had not let run.
     ///
     /// # Errors
     /// As [`Vm::migrate_to`].
@@ -195,7 +218,9 @@ impl Vm {
         leaving.until(&[]).await.map_err(both)?;
         destination.recovers(at).await.map_err(both)?;
         // From here on: what was said of the end before is not heard again.
-        let (mut leaving, mut arriving) = (Migration::left_running(self), Migration::of(destination));
+        let is_to_run = destination.is_reserved(&destination.to_run());
+        let (mut leaving, mut arriving) =
+            (Migration::left_early(self, is_to_run), Migration::of(destination));
         let resume = Migrate { uri: Some(to), resume: Some(true), ..Migrate::default() };
         self.tell("send the rest", &resume).await.map_err(both)?;
         // Until then both still tell of the end before.
@@ -265,6 +290,10 @@ impl Vm {
                 Ok((Migrated::default(), stands && leaving.ran()))
             }
             (Err(source @ OperationError::Broken), _) | (Err(source), Some(Err(OperationError::Broken))) => {
+                if leaving.ran() && !arriving.moved_early {
+                    // Nobody has heard yet that it is there.
+                    destination.note(destination.to_run());
+                }
                 Err(MigrateError { guest: Whereabouts::Both, source })
             }
             (Err(source), _) if early_move => Err(MigrateError { guest: Whereabouts::Lost, source }),
@@ -351,15 +380,50 @@ impl Vm {
     }
 }
 
+/// The right to move a machine for as long as its migration goes on, whoever follows that.
+#[derive(Clone, Debug)]
+pub(super) struct Alone(Arc<Mutex<Option<Reservation>>>);
+
+impl Alone {
+    /// Reserved from before QEMU is told to send until the migration is over; it is decided whether QEMU is told when what is answered beside it
+    /// is dropped.
+    pub(super) fn until_over(vm: &Vm, alone: Reservation) -> (Self, oneshot::Sender<Infallible>) {
+        let alone = Self(Arc::new(Mutex::new(Some(alone))));
+        let (decided, is_decided) = oneshot::channel::<Infallible>();
+        let (held, mut migration) = (alone.clone(), Migration::of(vm));
+        let until_over = Chore::Drive(Box::pin(async move {
+            // Nothing comes but the end.
+            let _ = is_decided.await;
+            // Newer than what QEMU was told, also where the answer to that is lost.
+            if migration.is_going().await.unwrap_or(false) {
+                let _ = migration.until(&[]).await;
+            }
+            held.is_over();
+        }));
+        let _ = vm.chores.send(until_over);
+        (alone, decided)
+    }
+
+    /// Others may move the machine again.
+    pub(super) fn is_over(&self) {
+        drop(guarded(&self.0).take());
+    }
+}
+
 impl Migration {
     /// Waits until the destination has the guest and all its memory. Answers whether it stands, but for what it was when it left: one that
     /// has moved before its memory and `ran` at the source runs from there on.
     async fn arrived(&mut self, ran: Option<Arc<AtomicBool>>) -> Result<bool, OperationError> {
         let mut stands = true;
         let status = self.until(&[MigrationStatus::PostcopyActive]).await?.status;
-        if status == Some(MigrationStatus::PostcopyActive) && ran.is_some_and(|ran| ran.load(Relaxed)) {
-            self.run_arrived().await?;
-            stands = false;
+        if status.as_ref().is_some_and(has_moved) && ran.is_some_and(|ran| ran.load(Relaxed)) {
+            // For who recovers it, where this comes no further.
+            let vm = self.follow.vm();
+            vm.note(vm.to_run());
+            if status == Some(MigrationStatus::PostcopyActive) {
+                self.run_arrived().await?;
+                stands = false;
+            }
         }
         self.over().await?;
         // The devices' state is loaded a moment later, and nothing announces that.
@@ -371,9 +435,12 @@ impl Migration {
     /// Lets a guest run that has arrived here and stands for no reason of its own.
     async fn run_arrived(&mut self) -> Result<(), OperationError> {
         match self.follow.leaves(WHAT, &[RunState::Inmigrate]).await? {
-            RunState::Paused | RunState::Prelaunch => self.run_guest().await,
-            _ => self.settled().await,
+            RunState::Paused | RunState::Prelaunch => self.run_guest().await?,
+            _ => self.settled().await?,
         }
+        let vm = self.follow.vm();
+        vm.forget(&vm.to_run());
+        Ok(())
     }
 
     /// Waits until a broken one goes on, or ends.

@@ -2,7 +2,7 @@
 
 use super::{
     super::{OperationError, failed, fresh::Fresh, host},
-    Migrated, MigrationOptions,
+    Migrated, MigrationOptions, Switchover,
 };
 use crate::Vm;
 use qmp::{
@@ -28,7 +28,7 @@ impl Vm {
     /// [`OperationError`].
     pub async fn save(&self, file: &Path) -> Result<Migrated, OperationError> {
         // Stopped under a move it would stand at both ends, and run at both when both are resumed.
-        let _alone = self.migrates_alone().map_err(|refused| refused.source)?;
+        let _alone = self.is_to_stay().await?;
         let place = file.to_owned();
         let make = move |at: &Place| {
             let output = File::options().write(true).create_new(true).mode(0o600).open(&place)?;
@@ -71,7 +71,10 @@ impl Vm {
         // As fast as the file takes it.
         let options = MigrationOptions { bandwidth: Some(u64::MAX >> 1), ..MigrationOptions::default() };
         let sent = async {
-            let sent = async { self.migrate(OwnedFd::from(theirs), &options).await?.done().await }.await;
+            let sent = match self.send(OwnedFd::from(theirs).into(), &options, Switchover::AtOnce).await {
+                Ok(migration) => migration.done().await,
+                Err(not_sent) => Err(not_sent.error),
+            };
             if sent.is_err() {
                 // QEMU may have its end still.
                 closed.shut();
