@@ -133,7 +133,9 @@ impl From<&AgentError> for ErrorKind {
         match error {
             AgentError::Refused { .. } => Self::Refused,
             AgentError::Absent { .. } => Self::NotConnected,
-            AgentError::Late { .. } | AgentError::FreezeOver => Self::OutcomeUnknown,
+            AgentError::Late { .. } | AgentError::FreezeOver | AgentError::Gone { .. } => {
+                Self::OutcomeUnknown
+            }
             AgentError::Garbled { .. } | AgentError::Decode { .. } => Self::InvalidResponse,
             AgentError::Frozen { .. } | AgentError::Guarded { .. } => Self::Misused,
             // A kind of later versions ends the call without an answer as well.

@@ -522,7 +522,7 @@ async fn looked_after(vm: Vm, supervisor: Supervisor) -> Exit {
 }
 
 /// Waits until nothing is at work any more in a machine whose guest is off: a backup that somebody waits for or reads is finished first, and a
-/// guest that is being moved arrives as it is. What comes no further is broken off after ten minutes.
+/// guest that is being moved arrives as it is. What is seen to come no further is broken off after ten minutes.
 async fn nothing_is_left(vm: &Vm) {
     let mut patience = Patience::default();
     // What does not answer is not waited for.

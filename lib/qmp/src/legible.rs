@@ -106,12 +106,12 @@ impl Read {
     }
 
     fn object(&mut self, object: &Map<String, Value>, depth: usize) -> Result<(), Found> {
-        // Braces; then key, colon, and a comma more than there is.
+        // Braces; then a key, a colon, and a comma more than there is.
         self.add(2, 2)?;
         for (key, value) in object {
             let name = || Step::Member(key.clone());
             self.text(key).map_err(|code| Found::Character(code, vec![name()]))?;
-            self.add(2, 2)?;
+            self.add(3, 2)?;
             self.value(value, depth).map_err(|found| found.within(name))?;
         }
         Ok(())
@@ -201,6 +201,9 @@ mod tests {
         assert_eq!(checked(json!({"x": nested(NESTING - 1)})), Err(Illegible::Deep));
         assert_eq!(checked(json!({"x": vec![0; TOKENS / 2 - 16]})), Ok(()));
         assert_eq!(checked(json!({"x": vec![0; TOKENS / 2]})), Err(Illegible::Large));
+        let members = |count: usize| (0..count).map(|at| (at.to_string(), json!(0))).collect::<Map<_, _>>();
+        assert_eq!(check("some-command", &members(TOKENS / 4 - 16)), Ok(()));
+        assert_eq!(check("some-command", &members(TOKENS / 4)), Err(Illegible::Large));
         assert_eq!(checked(json!({"x": "y".repeat(BYTES - 128)})), Ok(()));
         assert_eq!(checked(json!({"x": "y".repeat(BYTES)})), Err(Illegible::Large));
         assert_eq!(checked(json!({"x": "\"".repeat(BYTES / 2)})), Err(Illegible::Large));

@@ -15,7 +15,8 @@
 //! - Giving up a call never harms the session: a call not yet written is taken back, the answer to a written one is
 //!   counted and dropped.
 //! - A call that the server's reader would refuse is not written ([`Illegible`]): it would be answered without its id. Such an error that
-//!   comes all the same is the answer to the oldest in-band call, as those are answered in order.
+//!   comes all the same is the answer to the oldest in-band call, as those are answered in order; after one, the server may take the rest
+//!   of that request for many, so that further ones count only when it has answered another call.
 //! - Answers to calls that nobody made, errors that answer none and messages of unknown kind are counted, not fatal.
 
 use crate::{
@@ -154,6 +155,8 @@ pub struct Session {
     /// How much of `transmit` is with the kernel.
     sent: usize,
     attached: Option<Attached>,
+    /// The server could not read a request, and has answered none since.
+    is_astray: bool,
     /// The error that a resynchronisation raises is still to come; what comes before it is of the user before.
     is_resynchronising: bool,
     counters: Counters,
@@ -175,7 +178,8 @@ struct Slot {
     call: CallId,
     /// What the server is told and answers with.
     id: u64,
-    execution: Execution,
+    /// In band, and one of the eight that may be unanswered.
+    holds_place: bool,
     abandoned: bool,
     fence: bool,
     text: bool,
@@ -231,6 +235,7 @@ impl Session {
             transmit: Vec::new(),
             sent: 0,
             attached: None,
+            is_astray: false,
             is_resynchronising: false,
             counters: Counters::default(),
         };
@@ -394,10 +399,7 @@ impl Session {
             Message::Reply { id, result } if id.as_ref().is_some_and(|id| id == NEGOTIATION_ID) => {
                 self.negotiated(result)?;
             }
-            Message::Reply { id: Some(id), result } => match id.as_u64() {
-                Some(id) => self.answered(id, result),
-                None => self.counters.unknown_replies += 1,
-            },
+            Message::Reply { id: Some(id), result } => self.answered(&id, result),
             Message::Reply { id: None, result: Err(_) } if self.is_resynchronising => {
                 self.is_resynchronising = false;
             }
@@ -409,11 +411,21 @@ impl Session {
     }
 
     /// An error without an id: the server could not read a request. It says so in the order of the requests (`handle_qmp_command` in
-    /// `monitor/qmp.c`), so it answers the oldest.
+    /// `monitor/qmp.c`), so it answers the oldest. Its number is not given to another call: were this wrong, its answer would still come.
     fn refused(&mut self, refusal: Refusal) {
-        match self.in_flight.iter().find(|slot| slot.execution == Execution::InBand).map(|slot| slot.id) {
-            Some(id) => self.answered(id, Err(refusal)),
-            None => self.counters.unattributed_errors += 1,
+        let oldest = self.in_flight.iter_mut().find(|slot| slot.holds_place);
+        let Some(slot) = oldest.filter(|_| !self.is_astray) else {
+            self.counters.unattributed_errors += 1;
+            return;
+        };
+        self.is_astray = true;
+        self.in_band -= 1;
+        self.fenced &= !slot.fence;
+        slot.holds_place = false;
+        if std::mem::replace(&mut slot.abandoned, true) {
+            self.counters.late_replies += 1;
+        } else {
+            self.outputs.push_back(Output::Reply(slot.call, Err(refusal)));
         }
     }
 
@@ -487,8 +499,8 @@ impl Session {
         }
     }
 
-    fn answered(&mut self, id: u64, result: Result<Value, Refusal>) {
-        let Some(slot) = self.settle(id) else {
+    fn answered(&mut self, id: &Value, result: Result<Value, Refusal>) {
+        let Some(slot) = id.as_u64().and_then(|id| self.settle(id)) else {
             self.counters.unknown_replies += 1;
             return;
         };
@@ -503,11 +515,10 @@ impl Session {
     fn settle(&mut self, id: u64) -> Option<Slot> {
         let at = self.in_flight.iter().position(|slot| slot.id == id)?;
         let slot = self.in_flight.remove(at);
-        if slot.execution == Execution::InBand {
+        if slot.holds_place {
             self.in_band -= 1;
-        }
-        if slot.fence {
-            self.fenced = false;
+            self.fenced &= !slot.fence;
+            self.is_astray = false;
         }
         Some(slot)
     }
@@ -550,7 +561,7 @@ impl Session {
         self.in_flight.push(Slot {
             call: call.id,
             id,
-            execution: call.execution,
+            holds_place: call.execution == Execution::InBand,
             abandoned: false,
             fence,
             text: call.text,

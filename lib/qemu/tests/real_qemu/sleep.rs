@@ -5,7 +5,9 @@ use crate::manager::manager;
 use qemu::{
     Ladder, Rung,
     manager::{Manager, State},
+    vm::MigrationOptions,
 };
+use qmp::commands::QueryStatus;
 
 /// Says `!`, waits for a byte on the serial line and goes to sleep. Woken, the firmware starts it anew: it finds what it wrote into the clock's
 /// memory, says `!` and waits for its power button, at which it powers off.
@@ -68,6 +70,32 @@ async fn a_guest_that_sleeps_is_seen_to_and_woken_to_run_or_to_be_shut_down() {
     until_ready(&mut console).await;
     assert!(vm.wake().await.is_err(), "it does not sleep");
     assert_eq!(manager.shutdown(id, ladder()).await.unwrap().0, Rung::Button);
+}
+
+#[tokio::test]
+async fn a_guest_that_sleeps_is_moved_and_can_be_woken() {
+    let test = "a_guest_that_sleeps_is_moved_and_can_be_woken";
+    if qemu_missing(test) {
+        return;
+    }
+    let (here, there) = (scratch(), scratch());
+    let config = Config { disks: vec![boot_disk(here.path(), SLEEPER)], ..config() };
+    let (source, _supervised) = started(spec(here.path(), config.clone())).await;
+    let incoming = StartSpec { incoming: qemu::Incoming::State, ..spec(there.path(), config) };
+    let (destination, _tasks) = started(incoming).await;
+    source.resume().await.unwrap();
+    let mut console = qemu::socket::connect(&source.record().console_socket).await.unwrap();
+    until_ready(&mut console).await;
+    console.write_all(b"s").await.unwrap();
+    until(&source, "asleep", |status| status.run_state == RunState::Suspended).await;
+    let mut console = qemu::socket::connect(&destination.record().console_socket).await.unwrap();
+    let via = qemu::config::Address::Unix(there.path().join("migration"));
+    source.migrate_to(&destination, &via, &MigrationOptions::default()).await.unwrap();
+    // QEMU 7.2 wakes a guest to move it (`migration_completion`).
+    if destination.qmp().call(&QueryStatus {}).await.unwrap().status == RunState::Suspended {
+        destination.wake().await.unwrap();
+    }
+    until_ready(&mut console).await;
 }
 
 #[tokio::test]

@@ -43,9 +43,9 @@ pub(super) enum Input {
         arguments: Map<String, Value>,
         reply: Reply,
     },
-    /// Of a file; done as soon as it can be, also when nobody waits for it.
+    /// Of a file, which is named by the call that opened it; done as soon as it can be, also when nobody waits for it.
     Close {
-        handle: i64,
+        file: CallId,
         reply: Option<Reply>,
     },
     Freeze {
@@ -72,6 +72,7 @@ pub(super) enum Failure {
     Garbled(Malformed),
     Frozen,
     NotFrozen,
+    Gone,
 }
 
 pub(super) fn drive<S>(
@@ -135,12 +136,28 @@ struct Waiting {
     opens: bool,
 }
 
-/// Files in the guest that nobody uses any more. The agent gives no number twice, so a handle of one that was started anew closes nothing.
+/// Files in the guest, by the call that opened each. The agent counts their handles up, also over a restart of its own, and begins anew when the
+/// guest does (its counter is in `/run`): a handle from before may be another file then.
 #[derive(Default)]
 struct Files {
-    closing: HashMap<CallId, i64>,
+    open: HashMap<CallId, i64>,
+    /// The highest handle that was seen.
+    highest: Option<i64>,
+    /// The calls that close files.
+    closing: HashMap<CallId, CallId>,
     /// To be closed when the file systems are thawed and an agent is there.
-    left: Vec<i64>,
+    left: Vec<CallId>,
+}
+
+impl Files {
+    fn opened(&mut self, file: CallId, handle: i64) {
+        if self.highest.replace(handle) >= Some(handle) {
+            // Of a guest that was started anew: what was open was closed with the one before.
+            self.open.clear();
+            self.left.clear();
+        }
+        self.open.insert(file, handle);
+    }
 }
 
 /// What is known of the guest's file systems.
@@ -243,7 +260,7 @@ impl Driver {
             Input::Open { id, arguments, reply } => {
                 self.call(id, FileOpen::FACTS, &arguments, Waiting { reply, opens: true });
             }
-            Input::Close { handle, reply } => self.close(handle, reply),
+            Input::Close { file, reply } => self.close(file, reply),
             Input::Freeze { id, facts, arguments, limit, reply } => {
                 if !matches!(self.freeze, Freeze::Thawed) {
                     let _ = reply.send(Err(Failure::Frozen));
@@ -299,16 +316,18 @@ impl Driver {
         }
     }
 
-    fn close(&mut self, handle: i64, reply: Option<Reply>) {
+    fn close(&mut self, file: CallId, reply: Option<Reply>) {
+        let refuse = |reply: Option<Reply>, failure| {
+            // A closer that has left needs no reason.
+            let _ = reply.map(|reply| reply.send(Err(failure)));
+        };
+        let Some(handle) = self.files.open.get(&file).copied() else { return refuse(reply, Failure::Gone) };
         if !matches!(self.freeze, Freeze::Thawed) {
-            self.files.left.push(handle);
-            if let Some(reply) = reply {
-                let _ = reply.send(Err(Failure::Frozen));
-            }
-            return;
+            self.files.left.push(file);
+            return refuse(reply, Failure::Frozen);
         }
         let id = self.shared.new_id();
-        self.files.closing.insert(id, handle);
+        self.files.closing.insert(id, file);
         if let Some(reply) = reply {
             self.pending.insert(id, Waiting { reply, opens: false });
         }
@@ -321,8 +340,8 @@ impl Driver {
     fn catch_up(&mut self) {
         self.look();
         if matches!(self.freeze, Freeze::Thawed) {
-            for handle in std::mem::take(&mut self.files.left) {
-                self.close(handle, None);
+            for file in std::mem::take(&mut self.files.left) {
+                self.close(file, None);
             }
         }
     }
@@ -358,7 +377,7 @@ impl Driver {
             },
             Ok(_) => Looking::No,
             // An agent that freezes nothing.
-            Err(Failure::Refused(_) | Failure::Frozen | Failure::NotFrozen) => Looking::No,
+            Err(Failure::Refused(_) | Failure::Frozen | Failure::NotFrozen | Failure::Gone) => Looking::No,
         };
     }
 
@@ -424,17 +443,21 @@ impl Driver {
 
     /// Whether somebody was there to take it.
     fn answer(&mut self, id: CallId, outcome: Outcome) -> bool {
-        if let Some(handle) = self.files.closing.remove(&id)
-            && matches!(outcome, Err(Failure::Absent))
-        {
-            self.files.left.push(handle);
+        if let Some(file) = self.files.closing.remove(&id) {
+            if matches!(outcome, Err(Failure::Absent)) {
+                self.files.left.push(file);
+            } else {
+                self.files.open.remove(&file);
+            }
         }
         let Some(Waiting { reply, opens }) = self.pending.remove(&id) else { return false };
+        let opened = outcome.as_ref().ok().filter(|_| opens).and_then(Value::as_i64);
+        if let Some(handle) = opened {
+            self.files.opened(id, handle);
+        }
         let untaken = reply.send(outcome).err();
-        if let Some(Ok(handle)) = &untaken
-            && opens
-        {
-            self.files.left.extend(handle.as_i64());
+        if untaken.is_some() && opened.is_some() {
+            self.files.left.push(id);
         }
         untaken.is_none()
     }

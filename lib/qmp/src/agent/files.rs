@@ -44,6 +44,8 @@ pub enum FileError {
 #[derive(Debug)]
 pub struct GuestFile {
     agent: Agent,
+    /// The call that opened it.
+    file: CallId,
     handle: i64,
     open: bool,
 }
@@ -87,12 +89,12 @@ impl GuestFile {
     /// [`AgentError::Frozen`] or [`AgentError::Absent`].
     ///
     /// # Errors
-    /// [`AgentError`]; the last bytes may be lost then.
+    /// [`AgentError`]; the last bytes may be lost then, as with [`AgentError::Gone`].
     pub async fn close(mut self) -> Result<(), AgentError> {
         let handle = self.handle;
         let flushed = self.agent.call(&FileFlush { handle }).await;
         self.open = false;
-        let close = |reply| Input::Close { handle, reply: Some(reply) };
+        let close = |reply| Input::Close { file: self.file, reply: Some(reply) };
         let closed = self.agent.ask(FileClose::FACTS, None, close).await;
         flushed.map(drop).and(closed.map(drop))
     }
@@ -101,7 +103,7 @@ impl GuestFile {
 impl Drop for GuestFile {
     fn drop(&mut self) {
         if self.open {
-            self.agent.close_file(self.handle);
+            self.agent.close_file(self.file);
         }
     }
 }
@@ -121,13 +123,11 @@ impl Drop for Opening<'_> {
         }
         // What the driver answers from now on comes back to it; what it has answered lies here.
         self.answer.close();
-        if let Ok(answer) = self.answer.try_recv() {
-            if let Some(handle) = answer.ok().and_then(|handle| handle.as_i64()) {
-                self.agent.close_file(handle);
-            }
-        } else {
+        match self.answer.try_recv() {
+            Ok(Ok(_)) => self.agent.close_file(self.id),
+            Ok(Err(_)) => {}
             // A driver that is gone has nothing to give up.
-            let _ = self.agent.calls.send(Input::Abandon(self.id));
+            Err(_) => drop(self.agent.calls.send(Input::Abandon(self.id))),
         }
     }
 }
@@ -151,13 +151,13 @@ impl Agent {
         let answer = (&mut opening.answer).await;
         opening.taken = true;
         let handle = decoded::<FileOpen>(self.answered(FileOpen::FACTS, answer)?)?;
-        Ok(GuestFile { agent: self.clone(), handle, open: true })
+        Ok(GuestFile { agent: self.clone(), file: id, handle, open: true })
     }
 
     /// Has a file closed without anybody waiting for it, also from `drop`.
-    fn close_file(&self, handle: i64) {
+    fn close_file(&self, file: CallId) {
         // With its connection a driver loses what it could do.
-        let _ = self.calls.send(Input::Close { handle, reply: None });
+        let _ = self.calls.send(Input::Close { file, reply: None });
     }
 
     /// Copies a file out of the guest; answers its size.

@@ -270,6 +270,7 @@ impl Agent {
             Failure::Garbled(source) => AgentError::Garbled { command, source },
             Failure::Frozen => AgentError::Frozen { command },
             Failure::NotFrozen => AgentError::FreezeOver,
+            Failure::Gone => AgentError::Gone { command },
         }
     }
 
@@ -364,6 +365,12 @@ pub enum AgentError {
     /// Freezing and thawing have an owner and an end here; the bare command would have neither. It was not sent.
     #[error("{command} is for the guard of a freeze alone")]
     Guarded {
+        /// The command.
+        command: &'static str,
+    },
+    /// The guest was started anew since the file was opened, and has closed it: its agent's handles count from the beginning again.
+    #[error("{command}: the guest was started anew since the file was opened")]
+    Gone {
         /// The command.
         command: &'static str,
     },

@@ -58,6 +58,12 @@ impl Guest {
         self.files.lock().unwrap().len()
     }
 
+    /// Its files are closed, and its handles begin anew.
+    fn reboot(&self) {
+        self.files.lock().unwrap().clear();
+        self.asked.lock().unwrap().clear();
+    }
+
     fn asked(&self, name: &str) -> usize {
         self.asked.lock().unwrap().iter().filter(|asked| *asked == name).count()
     }

@@ -73,24 +73,33 @@ impl Given {
     pub(super) fn take(mut self) -> Answer {
         self.answer.take().expect("taken once")
     }
+
+    /// The call that undoes what nobody took, and the way to the driver.
+    fn undone(&mut self) -> Option<(Input, mpsc::WeakUnboundedSender<Input>)> {
+        let (Some(Answer::Reply(Ok(value))), Some((undo, calls))) = (self.answer.take(), self.undo.take())
+        else {
+            return None;
+        };
+        let (command, arguments) = undo(value)?;
+        let call = Input::Call {
+            id: self.shared.new_id(),
+            command: command.to_owned(),
+            arguments,
+            execution: Execution::InBand,
+            descriptors: Vec::new(),
+            reply: Waiting::nobody(),
+        };
+        Some((call, calls))
+    }
 }
 
 impl Drop for Given {
     fn drop(&mut self) {
-        let (Some(Answer::Reply(Ok(value))), Some((undo, calls))) = (self.answer.take(), self.undo.take())
-        else {
-            return;
-        };
-        // Without a client or a driver the connection is at its end, and the server closes sets that nobody uses.
-        if let (Some((command, arguments)), Some(calls)) = (undo(value), calls.upgrade()) {
-            let _ = calls.send(Input::Call {
-                id: self.shared.new_id(),
-                command: command.to_owned(),
-                arguments,
-                execution: Execution::InBand,
-                descriptors: Vec::new(),
-                reply: Waiting::nobody(),
-            });
+        // Whoever has it has a client. A driver that is gone has nothing to undo.
+        if let Some((call, calls)) = self.undone()
+            && let Some(calls) = calls.upgrade()
+        {
+            let _ = calls.send(call);
         }
     }
 }
@@ -263,8 +272,11 @@ impl Driver {
 
     fn answer(&mut self, id: CallId, answer: Answer) {
         let Some(Waiting { caller, undo }) = self.pending.remove(&id) else { return };
-        // The caller may have left between its last poll and now; that is its right.
-        let _ = caller.send(Given { answer: Some(answer), undo, shared: self.shared.clone() });
+        // The caller may have left between its last poll and now, as may every client: that is their right.
+        let untaken = caller.send(Given { answer: Some(answer), undo, shared: self.shared.clone() }).err();
+        if let Some((call, _)) = untaken.and_then(|mut given| given.undone()) {
+            self.take(call);
+        }
     }
 }
 

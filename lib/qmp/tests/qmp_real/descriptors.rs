@@ -306,6 +306,24 @@ async fn what_the_last_client_leaves_to_be_closed_is_closed() {
     }
 }
 
+/// Its caller has left with all others before the answer comes.
+#[tokio::test]
+async fn what_is_added_to_a_set_for_nobody_is_removed_when_the_last_client_has_left() {
+    let mut played = Played::begin().await;
+    let set = played.a_set().await;
+    let mut adding = Box::pin(set.add(File::open("/dev/null").unwrap().into()));
+    begun(&mut adding).await;
+    let request = played.request().await.unwrap();
+    drop(adding);
+    let _in_use = set.keep();
+    let nobody = qmp::client(tokio::io::duplex(1).0, qmp::Options::default()).0;
+    drop(std::mem::replace(&mut played.client, nobody));
+    played.answer(&request, json!({"fdset-id": 7, "fd": 10})).await;
+    let removed = played.next(json!({})).await;
+    assert_eq!(removed, ("remove-fd".to_owned(), json!({"fdset-id": 7, "fd": 10})));
+    assert_eq!(played.request().await, None);
+}
+
 async fn given_up<T>(call: impl Future<Output = Result<T, CallError>>, polls: usize) {
     let mut call = std::pin::pin!(call);
     for _ in 0..polls {

@@ -21,17 +21,28 @@ enum What {
     Goes,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Progress {
     /// Of jobs by their name, and of a migration.
     counted: BTreeMap<String, u64>,
-    /// What the process has read where somebody reads its disks, of which QEMU counts nothing.
-    read: u64,
+    /// What the process has read where somebody reads its disks, of which QEMU counts nothing; `None` where that is not seen.
+    read: Option<u64>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { counted: BTreeMap::new(), read: Some(0) }
+    }
 }
 
 impl Progress {
-    fn is_beyond(&self, before: &Self) -> bool {
-        self.counted != before.counted || self.read >= before.read.saturating_add(LITTLE)
+    /// Whether it is further than so many looks before. What is not seen is taken to be.
+    fn is_beyond(&self, before: &Self, looks: u64) -> bool {
+        let is_read = match (self.read, before.read) {
+            (Some(now), Some(before)) => now >= before.saturating_add(LITTLE.saturating_mul(looks)),
+            _ => true,
+        };
+        is_read || self.counted != before.counted
     }
 }
 
@@ -44,8 +55,16 @@ fn what(status: &JobStatus) -> What {
 }
 
 impl Vm {
-    /// What is at work in it that the end of its process would break off.
+    /// What is at work in it that the end of its process would break off. QEMU answers nothing at some moments of a move: what this process
+    /// moves goes on then, and comes no further as far as is known.
     pub(crate) async fn at_work(&self) -> Result<AtWork, OperationError> {
+        match self.asked_for_work().await {
+            Err(_) if self.is_moved_here() => Ok(AtWork { what: What::Goes, progress: Progress::default() }),
+            asked => asked,
+        }
+    }
+
+    async fn asked_for_work(&self) -> Result<AtWork, OperationError> {
         let (mut found, mut progress) = (What::Nothing, Progress::default());
         if let Some(sent) = self.is_moving().await? {
             found = What::Goes;
@@ -55,18 +74,16 @@ impl Vm {
             found = found.max(what(&job.status));
             progress.counted.insert(job.id, super::figure(job.current_progress));
         }
-        if self.is_served().await? {
+        let (exports, nodes) =
+            (self.ask("ask what is served", &QueryBlockExports {}).await?, self.named_nodes().await?);
+        // Served from before its disks are there to be read until all that this took is closed.
+        if !exports.is_empty() || nodes.iter().any(is_part_of_pulled) {
             found = What::Goes;
-            // Without a right to look at it nothing is known to be read.
-            progress.read = proc_fs::read_bytes(self.process.pid()).unwrap_or(0);
+            // Linux counts nothing of what is received, and tells nobody who has no right to look.
+            let is_seen = !nodes.iter().any(|node| node.drv == "nbd");
+            progress.read = proc_fs::read_bytes(self.process.pid()).ok().filter(|_| is_seen);
         }
         Ok(AtWork { what: found, progress })
-    }
-
-    /// Whether its disks are there to be read by others, from before they are until all that this took is closed.
-    async fn is_served(&self) -> Result<bool, OperationError> {
-        let exports = self.ask("ask what is served", &QueryBlockExports {}).await?;
-        Ok(!exports.is_empty() || self.named_nodes().await?.iter().any(is_part_of_pulled))
     }
 }
 
@@ -75,7 +92,9 @@ impl Vm {
 pub(crate) struct Patience {
     /// How long what was at work last has been waiting, or has not come any further.
     waited: Duration,
+    /// What it was when it came further last, and how often it was looked at since.
     last: Option<AtWork>,
+    looks: u64,
 }
 
 impl Patience {
@@ -87,13 +106,14 @@ impl Patience {
             What::Waits => LEFT_TO_OTHERS,
             What::Goes => STALLED,
         };
+        self.looks += 1;
         let is_further = self.last.as_ref().is_none_or(|last| {
-            last.what != now.what || now.what == What::Goes && now.progress.is_beyond(&last.progress)
+            last.what != now.what
+                || now.what == What::Goes && now.progress.is_beyond(&last.progress, self.looks)
         });
         if is_further {
-            self.waited = Duration::ZERO;
+            *self = Self { waited: Duration::ZERO, last: Some(now), looks: 0 };
         }
-        self.last = Some(now);
         let is_over = self.waited >= limit;
         self.waited += pause;
         is_over
@@ -106,8 +126,8 @@ const LEFT_TO_OTHERS: Duration = Duration::from_secs(10);
 /// The same of what goes on and comes no further, as a copy to a server that is silent, or a backup that nobody reads.
 const STALLED: Duration = Duration::from_secs(600);
 
-/// What an idle process reads between two looks at it, which themselves have it read a few thousand bytes; a reader gets that at once.
-const LITTLE: u64 = 64 << 10;
+/// More than an idle process reads between two looks at it, which themselves have it read a few thousand bytes; far less than any reader.
+const LITTLE: u64 = 16 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -116,7 +136,10 @@ mod tests {
     const LOOK: Duration = Duration::from_millis(500);
 
     fn found(what: What, sent: u64, read: u64) -> AtWork {
-        AtWork { what, progress: Progress { counted: BTreeMap::from([("job".to_owned(), sent)]), read } }
+        AtWork {
+            what,
+            progress: Progress { counted: BTreeMap::from([("job".to_owned(), sent)]), read: Some(read) },
+        }
     }
 
     /// How long the same is waited for.
@@ -152,8 +175,20 @@ mod tests {
         for look in 1..5 {
             assert!(!patience.is_over(found(What::Goes, 7, look * LITTLE), STALLED), "a reader, at {look}");
         }
+        // Now and then, too.
+        for read in [5, 5, 5, 5, 5, 10] {
+            assert!(!patience.is_over(found(What::Goes, 7, read * LITTLE), LOOK), "a reader that pauses");
+        }
+        assert_eq!(patience.looks, 0, "it has come further");
+        // Nothing is said of what is not seen.
+        let mut unseen = found(What::Goes, 7, 0);
+        unseen.progress.read = None;
+        for look in 0..5 {
+            assert!(!patience.is_over(unseen.clone(), STALLED), "unseen, at {look}");
+        }
+        assert!(!patience.is_over(found(What::Goes, 7, 10 * LITTLE), STALLED));
         // What looking at it makes is nothing.
-        assert!(patience.is_over(found(What::Goes, 7, 5 * LITTLE - 1), STALLED));
+        assert!(patience.is_over(found(What::Goes, 7, 11 * LITTLE - 1), STALLED));
     }
 
     #[test]

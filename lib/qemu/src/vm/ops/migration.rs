@@ -354,7 +354,7 @@ impl Migration {
         let Some(ran) = self.ran.clone() else { return Ok(()) };
         match self.follow.read(WHAT, &QueryStatus {}).await?.status {
             RunState::FinishMigrate | RunState::Postmigrate => {}
-            state => ran.store(state == RunState::Running, Relaxed),
+            state => ran.store(is_let_run(&state), Relaxed),
         }
         Ok(())
     }
@@ -528,6 +528,12 @@ fn is_over(status: &MigrationStatus) -> bool {
 fn has_moved(status: &MigrationStatus) -> bool {
     use MigrationStatus::{PostcopyActive, PostcopyPaused, PostcopyRecover, PostcopyRecoverSetup};
     matches!(status, PostcopyActive | PostcopyPaused | PostcopyRecover | PostcopyRecoverSetup)
+}
+
+/// Whether a guest in this state is meant to run. One that sleeps is: QEMU 7.2 wakes it to move it, and 10.0 has it stand at its destination,
+/// where `cont` has it sleep again.
+fn is_let_run(state: &RunState) -> bool {
+    matches!(state, RunState::Running | RunState::Suspended)
 }
 
 /// The form that every version of QEMU takes.

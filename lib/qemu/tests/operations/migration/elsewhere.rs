@@ -151,6 +151,10 @@ async fn a_move_that_is_refused_changes_nothing_whoever_else_has_moved_the_machi
     assert!(matches!(listening.cancel().await, Err(OperationError::Arriving)), "that is for the source");
     let other = async {
         sent_by_hand(&source, &to_first).await;
+        // It is at its source's end a moment before it is here.
+        while first.vm.qmp().call(&QueryStatus {}).await.unwrap().status == RunState::Inmigrate {
+            tokio::task::yield_now().await;
+        }
         first.vm.resume().await.unwrap();
         signal(&second, Signal::CONT);
     };

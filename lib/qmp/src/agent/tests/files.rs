@@ -123,6 +123,28 @@ async fn a_close_that_found_no_agent_is_sent_when_one_answers() {
     assert_eq!((guest.open_files(), guest.asked("guest-file-close")), (0, 2));
 }
 
+/// The agent of a guest that was started anew gives the same handles again.
+#[tokio::test(start_paused = true)]
+async fn a_file_of_before_a_reboot_is_not_taken_for_one_of_after_it() {
+    let World { guest, agent, tasks: _tasks } = world();
+    let (left, dropped, closed) = (file(&agent).await, file(&agent).await, file(&agent).await);
+    tokio::time::sleep(2 * MOMENT).await;
+    guest.silent.store(true, Ordering::Relaxed);
+    drop(left);
+    tokio::time::sleep(10 * MOMENT).await;
+    guest.silent.store(false, Ordering::Relaxed);
+    guest.reboot();
+    let files = [file(&agent).await, file(&agent).await, file(&agent).await];
+    drop(dropped);
+    let gone = closed.close().await.unwrap_err();
+    assert!(matches!(gone, AgentError::Gone { .. }), "{gone}");
+    tokio::time::sleep(MOMENT).await;
+    assert_eq!((guest.open_files(), guest.asked("guest-file-close")), (3, 0));
+    drop(files);
+    tokio::time::sleep(MOMENT).await;
+    assert_eq!(guest.open_files(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_last_of_a_connection_is_the_closing_of_its_files() {
     for silent in [false, true] {

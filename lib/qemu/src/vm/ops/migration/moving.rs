@@ -6,7 +6,8 @@ use super::{
         follow::{Heard, Told},
         places::Reservation,
     },
-    Channel, Migrated, Migration, MigrationOptions, NotSent, Switchover, goes_on, has_moved, status_of, uri,
+    Channel, Migrated, Migration, MigrationOptions, NotSent, Switchover, goes_on, has_moved, is_let_run,
+    status_of, uri,
 };
 use crate::{Vm, config::Address, mutex::guarded, vm::supervisor::Chore};
 use qmp::commands::{
@@ -162,10 +163,15 @@ impl Vm {
         Ok(goes_on(&info) || info.status == Some(MigrationStatus::PostcopyPaused))
     }
 
+    /// Whether somebody of this process moves or saves it.
+    pub(in crate::vm::ops) fn is_moved_here(&self) -> bool {
+        self.is_reserved(MIGRATES)
+    }
+
     /// How many bytes were sent by now where somebody moves or saves it.
     pub(in crate::vm::ops) async fn is_moving(&self) -> Result<Option<u64>, OperationError> {
         let info = self.ask("ask for the migration", &QueryMigrate {}).await?;
-        let is_moving = self.is_reserved(MIGRATES) || goes_on(&info);
+        let is_moving = self.is_moved_here() || goes_on(&info);
         Ok(is_moving.then(|| info.ram.map_or(0, |ram| figure(ram.transferred))))
     }
 
@@ -461,7 +467,7 @@ impl Migration {
     /// Lets the guest of this end run.
     async fn run_guest(&mut self) -> Result<(), OperationError> {
         while self.follow.told("let the guest run", &Cont {}).await? == Told::Lost
-            && self.follow.read(WHAT, &QueryStatus {}).await?.status != RunState::Running
+            && !is_let_run(&self.follow.read(WHAT, &QueryStatus {}).await?.status)
         {}
         self.settled().await
     }
