@@ -210,8 +210,8 @@ fn of_installed(
 pub fn run() -> Result<()> {
     let directory = tempfile::tempdir()?;
     // The unit tests hold the conformance of the types; the real ones talk to QEMU.
-    let types = ["-p", "qmp", "--lib"];
-    let real = [&["-p", "qmp", "-p", "qemu"][..], &crate::qemu_root::TESTS].concat();
+    let types = ["--workspace", "--lib", "conformance"];
+    let real = [&["--workspace"][..], &crate::qemu_root::TESTS].concat();
     let newer = crate::qemu_root::root().map(|_| "10.0");
     let runs =
         [(&types[..], None), (&real, None)].into_iter().chain(newer.map(|newer| (&real[..], Some(newer))));
