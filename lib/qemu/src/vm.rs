@@ -13,6 +13,7 @@
 
 mod ops;
 mod shutdown;
+mod sleep;
 mod supervisor;
 
 pub use ops::{
@@ -32,9 +33,9 @@ use crate::{
     stats::{self, Stats},
 };
 use qmp::{
-    CallError, Client, ErrorClass, Refusal,
+    CallError, Client, ErrorClass, Event, Refusal,
     commands::{
-        Cont, QueryBlockstats, QueryStatus, RunState, Stop, SystemPowerdown, SystemReset, SystemWakeup,
+        Command, Cont, QueryBlockstats, QueryStatus, RunState, Stop, SystemPowerdown, SystemReset,
     },
     events::ShutdownCause,
 };
@@ -176,16 +177,6 @@ impl Vm {
         self.read_again().await.map(drop)
     }
 
-    /// Wakes a guest that sleeps ([`RunState::Suspended`], ACPI S3). [`Vm::status`] is newer than that on return.
-    ///
-    /// # Errors
-    /// [`CallError`], as of [`Vm::resume`]; refused for a guest that does not sleep, and by a machine that cannot wake one
-    /// (`query-current-machine`).
-    pub async fn wake(&self) -> Result<(), CallError> {
-        self.qmp().call(&SystemWakeup {}).await?;
-        self.read_again().await.map(drop)
-    }
-
     /// Stops the guest's CPUs. [`Vm::status`] is newer than that on return.
     ///
     /// # Errors
@@ -241,18 +232,28 @@ impl Vm {
     /// # Errors
     /// [`CallError`]; [`CallError::Deadline`] and [`CallError::Closed`] when it is unknown whether the machine was reset.
     pub async fn reset(&self) -> Result<(), CallError> {
-        let client = self.qmp();
-        let command = || "system_reset".to_owned();
-        let done = client.waiter(|event| {
+        // QEMU announces it from its main loop, after the devices are reset.
+        let is_done = |event: &Event| {
             let reason = event.data.get("reason").and_then(serde_json::Value::as_str);
             event.name == "RESET" && reason == Some("host-qmp-system-reset")
-        });
-        client.call(&SystemReset {}).await?;
-        // QEMU announces it from its main loop, after the devices are reset.
-        match tokio::time::timeout(RESET, done).await {
+        };
+        self.done_when(&SystemReset {}, is_done).await
+    }
+
+    /// Has QEMU do what it announces when it is done. [`Vm::status`] is newer than that on return.
+    async fn done_when<C: Command>(
+        &self,
+        command: &C,
+        is_done: impl Fn(&Event) -> bool + Send + Sync + 'static,
+    ) -> Result<(), CallError> {
+        let client = self.qmp();
+        let done = client.waiter(is_done);
+        client.call(command).await?;
+        let name = || C::FACTS.name.to_owned();
+        match tokio::time::timeout(ANNOUNCED, done).await {
             Ok(Some(_)) => self.read_again().await.map(drop),
-            Ok(None) => Err(CallError::Closed { command: command(), reason: client.closed().await }),
-            Err(_) => Err(CallError::Deadline { command: command(), after: RESET }),
+            Ok(None) => Err(CallError::Closed { command: name(), reason: client.closed().await }),
+            Err(_) => Err(CallError::Deadline { command: name(), after: ANNOUNCED }),
         }
     }
 
@@ -340,5 +341,5 @@ impl Vm {
 /// As long as any command that only asks ([`qmp::deadline::Class::Query`]), and a connection may have to be opened again for it.
 const READING: Duration = Duration::from_secs(15);
 
-/// From the answer to a reset to the event; the time of a busy host.
-const RESET: Duration = Duration::from_secs(60);
+/// From an answer to the event that says that it is done; the time of a busy host.
+const ANNOUNCED: Duration = Duration::from_secs(60);

@@ -224,7 +224,7 @@ fn failed(action: impl Into<String>) -> impl FnOnce(CallError) -> OperationError
 }
 
 /// Of a command that changes something: without an answer it may have been carried out, or be about to.
-fn undone(action: impl Into<String>) -> impl FnOnce(CallError) -> OperationError {
+pub(super) fn undone(action: impl Into<String>) -> impl FnOnce(CallError) -> OperationError {
     let action = action.into();
     move |source| match source {
         CallError::Deadline { .. }

@@ -200,16 +200,6 @@ impl Vm {
         }
     }
 
-    /// Wakes a guest that sleeps, for which a button that is pressed is nothing; one that cannot be woken is seen by what does not happen.
-    pub(super) async fn stirs(&self) {
-        if self.status().run_state == RunState::Suspended {
-            // It may have woken by itself.
-            if self.wake().await.is_err() {
-                let _ = self.read_again().await;
-            }
-        }
-    }
-
     /// Whether the guest can do something about it: it runs, or does now.
     async fn can_heed(&self) -> bool {
         // One that is known to stand may have been let go in the meantime.
@@ -315,6 +305,7 @@ mod tests {
             writer.write_all(event("SUSPEND", json!({})).as_bytes()).await.unwrap();
             answer_to("query-status", &mut reader, &mut writer, state("suspended")).await;
             answer_to("system_wakeup", &mut reader, &mut writer, json!({})).await;
+            writer.write_all(event("WAKEUP", json!({})).as_bytes()).await.unwrap();
             answer_to("query-status", &mut reader, &mut writer, state("running")).await;
             answer_to("system_powerdown", &mut reader, &mut writer, json!({})).await;
             is_off(&mut reader, &mut writer).await;
@@ -328,6 +319,7 @@ mod tests {
         let (vm, mut reader, mut writer) = known_as("suspended", directory.path(), &mut tasks).await;
         let monitor = async {
             answer_to("system_wakeup", &mut reader, &mut writer, json!({})).await;
+            writer.write_all(event("WAKEUP", json!({})).as_bytes()).await.unwrap();
             answer_to("query-status", &mut reader, &mut writer, state("running")).await;
             answer_to("system_powerdown", &mut reader, &mut writer, json!({})).await;
             is_off(&mut reader, &mut writer).await;

@@ -60,7 +60,7 @@ fn qemu_missing(test: &str) -> bool {
     missing
 }
 
-/// A directory that takes its machines with it when the test fails.
+/// A directory that takes its machines with it, also where the test fails.
 struct Scratch(tempfile::TempDir);
 
 fn scratch() -> Scratch {
@@ -78,15 +78,16 @@ impl std::ops::Deref for Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            return;
-        }
         let below = fs::read_dir(self.0.path()).into_iter().flatten().flatten().map(|entry| entry.path());
         for directory in below.chain([self.0.path().to_owned()]) {
-            if let Ok(Some(record)) = qemu::Record::load(&directory.join("run")) {
-                let pid = i32::try_from(record.pid).ok().and_then(rustix::process::Pid::from_raw);
-                pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+            let Ok(Some(record)) = qemu::Record::load(&directory.join("run")) else { continue };
+            // One that has ended may have left its number to somebody else's process.
+            let line = fs::read(format!("/proc/{}/cmdline", record.pid)).unwrap_or_default();
+            if !String::from_utf8_lossy(&line).contains(&record.uuid.to_string()) {
+                continue;
             }
+            let pid = i32::try_from(record.pid).ok().and_then(rustix::process::Pid::from_raw);
+            pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
         }
     }
 }

@@ -225,6 +225,7 @@ impl Vm {
         let command = |uri| Migrate { uri: Some(uri), ..Migrate::default() };
         // Until QEMU knows of it, after which no image is made.
         let none_is_made = self.while_none_is_made("migrate").await.map_err(failed(action))?;
+        self.wakes_for_its_state().await?;
         let told = match to {
             Channel::Address(address) => self.tell(action, &command(uri(&address)?)).await,
             Channel::Connected(descriptor) => {
@@ -473,6 +474,10 @@ impl Migration {
                     break;
                 };
                 let Some(status) = status_of(&event) else {
+                    if event.name == "SUSPEND" {
+                        // It is sent in any case.
+                        let _ = self.follow.vm().wakes_for_its_state().await;
+                    }
                     self.notes_state().await?;
                     continue;
                 };
@@ -530,8 +535,8 @@ fn has_moved(status: &MigrationStatus) -> bool {
     matches!(status, PostcopyActive | PostcopyPaused | PostcopyRecover | PostcopyRecoverSetup)
 }
 
-/// Whether a guest in this state is meant to run. One that sleeps is: QEMU 7.2 wakes it to move it, and 10.0 has it stand at its destination,
-/// where `cont` has it sleep again.
+/// Whether a guest in this state is meant to run. One that sleeps is: it is woken to be sent by QEMU 7.2 ([`Vm::wakes_for_its_state`]), and
+/// stands at its destination with 10.0, where `cont` has it sleep again.
 fn is_let_run(state: &RunState) -> bool {
     matches!(state, RunState::Running | RunState::Suspended)
 }
@@ -548,8 +553,8 @@ fn uri(address: &Address) -> Result<String, OperationError> {
 
 const EVENTS: &[&str] = &["MIGRATION"];
 
-/// Also those after which the guest stands or runs.
-const EVENTS_OF_SOURCE: &[&str] = &["MIGRATION", "STOP", "RESUME"];
+/// Also those after which the guest stands, runs or sleeps.
+const EVENTS_OF_SOURCE: &[&str] = &["MIGRATION", "STOP", "RESUME", "SUSPEND"];
 
 const WHAT: &str = "the migration";
 

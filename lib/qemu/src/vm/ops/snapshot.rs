@@ -82,7 +82,8 @@ impl Consistency {
 
 impl Vm {
     /// Saves disks and memory of the machine inside the image of `memory_disk` under `tag`; `disks` have the tag too. All are
-    /// qcow2 and written to. The guest stands meanwhile.
+    /// qcow2 and written to. The guest stands meanwhile. One that sleeps is woken before by a QEMU before 9.0, which would not wake it from what
+    /// was saved.
     ///
     /// # Errors
     /// [`OperationError`].
@@ -93,11 +94,13 @@ impl Vm {
         disks: &[&str],
     ) -> Result<(), OperationError> {
         let (devices, vmstate) = (self.active_nodes(disks).await?, self.active_node(memory_disk).await?);
+        self.wakes_for_its_state().await?;
         let save = |job_id| SnapshotSave { job_id, tag: tag.to_owned(), vmstate, devices };
         self.snapshot_job("save", tag, save).await
     }
 
-    /// Sets disks and memory of the machine back to what [`Vm::save_snapshot`] saved. The guest goes on from there if it ran before.
+    /// Sets disks and memory of the machine back to what [`Vm::save_snapshot`] saved. The guest goes on from there if it ran before,
+    /// or slept.
     ///
     /// # Errors
     /// [`OperationError`]; the guest may have to be started anew when this fails half way.
@@ -108,6 +111,7 @@ impl Vm {
         disks: &[&str],
     ) -> Result<(), OperationError> {
         let (devices, vmstate) = (self.active_nodes(disks).await?, self.active_node(memory_disk).await?);
+        self.wakes_for_its_state().await?;
         let load = |job_id| SnapshotLoad { job_id, tag: tag.to_owned(), vmstate, devices };
         self.snapshot_job("load", tag, load).await
     }

@@ -11,11 +11,7 @@ use qemu::{
     vm::{MigrateError, MigrationOptions, Route, Whereabouts},
 };
 use qmp::commands::{MigrateSetParameters, MigrationStatus, QueryStatus, RunState};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
 /// What stands between two processes does with what the source sends.
@@ -29,13 +25,11 @@ enum Relay {
     Breaks,
 }
 
-/// Relays one connection.
-fn relay(from: &Path, to: PathBuf) -> (watch::Sender<Relay>, JoinSet<()>) {
-    relay_that(Relay::Forwards, from, to)
-}
-
-fn relay_that(does: Relay, from: &Path, to: PathBuf) -> (watch::Sender<Relay>, JoinSet<()>) {
-    let listener = tokio::net::UnixListener::bind(from).unwrap();
+/// Relays one connection, on the way that it answers.
+fn relay(does: Relay, directory: &Path) -> (watch::Sender<Relay>, JoinSet<()>, Route) {
+    let (from, to) = (directory.join("relay.sock"), directory.join("listen.sock"));
+    let listener = tokio::net::UnixListener::bind(&from).unwrap();
+    let via = Route::Forwarded { listen: Address::Unix(to.clone()), connect: Address::Unix(from) };
     let (mode, mut modes) = watch::channel(does);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
@@ -54,7 +48,7 @@ fn relay_that(does: Relay, from: &Path, to: PathBuf) -> (watch::Sender<Relay>, J
         let _ = tokio::io::copy(&mut source, &mut tokio::io::sink()).await;
         std::future::pending::<()>().await;
     });
-    (mode, tasks)
+    (mode, tasks, via)
 }
 
 /// A guest that counts, one that waits for it, and how far it has come; nothing where memory cannot follow a guest.
@@ -71,16 +65,10 @@ async fn a_guest_whose_memory_is_on_both_sides_is_recovered() {
     let test = "a_guest_whose_memory_is_on_both_sides_is_recovered";
     let Some((directory, source, mut destination, before)) = for_postcopy(test).await else { return };
     let at = |name: &str| directory.path().join(name);
-    let (mode, _relay) = relay(&at("relay.sock"), at("listen.sock"));
-    let via = Route::Forwarded {
-        listen: Address::Unix(at("listen.sock")),
-        connect: Address::Unix(at("relay.sock")),
-    };
+    let (mode, _relay, via) = relay(Relay::Forwards, directory.path());
     let options = slow_postcopy();
     let breaking = async {
-        let mut status = destination.vm.watch();
-        let running = status.wait_for(|status| status.run_state == RunState::Running);
-        tokio::time::timeout(LONG, running).await.unwrap().unwrap();
+        runs(&destination).await;
         mode.send_replace(Relay::Breaks);
     };
     let (moved, ()) = tokio::join!(source.vm.migrate_to(&destination.vm, via, &options), breaking);
@@ -102,11 +90,7 @@ async fn a_guest_that_was_paused_stands_when_it_is_recovered() {
     for is_paused_here in [true, false] {
         let Some((directory, source, mut destination, before)) = for_postcopy(test).await else { return };
         let at = |name: &str| directory.path().join(name);
-        let (mode, _relay) = relay(&at("relay.sock"), at("listen.sock"));
-        let via = Route::Forwarded {
-            listen: Address::Unix(at("listen.sock")),
-            connect: Address::Unix(at("relay.sock")),
-        };
+        let (mode, _relay, via) = relay(Relay::Forwards, directory.path());
         if is_paused_here {
             source.vm.pause().await.unwrap();
         }
@@ -114,9 +98,7 @@ async fn a_guest_that_was_paused_stands_when_it_is_recovered() {
             if is_paused_here {
                 arrives_before_its_memory(&destination.vm.qmp()).await;
             } else {
-                let mut status = destination.vm.watch();
-                let running = status.wait_for(|status| status.run_state == RunState::Running);
-                tokio::time::timeout(LONG, running).await.unwrap().unwrap();
+                runs(&destination).await;
                 destination.vm.pause().await.unwrap();
             }
             mode.send_replace(Relay::Breaks);
@@ -149,11 +131,7 @@ async fn a_guest_that_was_not_let_run_yet_runs_when_it_is_recovered() {
     let Some((directory, source, mut destination, before)) = for_postcopy(test).await else { return };
     let at = |name: &str| directory.path().join(name);
     let cutter = Cutter::between(&mut destination).await;
-    let (mode, _relay) = relay_that(Relay::Holds, &at("relay.sock"), at("listen.sock"));
-    let via = Route::Forwarded {
-        listen: Address::Unix(at("listen.sock")),
-        connect: Address::Unix(at("relay.sock")),
-    };
+    let (mode, _relay, via) = relay(Relay::Holds, directory.path());
     let monitor = destination.vm.record().qmp_socket.clone();
     let (away, real) = (monitor.with_file_name("away.sock"), monitor.with_file_name("real.sock"));
     let is_sent = source.vm.qmp().waiter(is_status("active"));
@@ -194,6 +172,12 @@ async fn hurries(source: &Guest) {
     source.vm.qmp().call(&fast).await.unwrap();
 }
 
+async fn runs(guest: &Guest) {
+    let mut status = guest.vm.watch();
+    let running = status.wait_for(|status| status.run_state == RunState::Running);
+    tokio::time::timeout(LONG, running).await.unwrap().unwrap();
+}
+
 /// Waits until the process of this monitor has a guest that stands there and whose memory follows. One that is told earlier of a broken
 /// connection ends.
 async fn arrives_before_its_memory(client: &qmp::Client) {
@@ -214,9 +198,7 @@ async fn a_guest_whose_connection_is_broken_on_purpose_at_either_end_is_recovere
     let options = slow_postcopy();
     let via = Address::Unix(at("first.sock"));
     let pausing = async {
-        let mut status = destination.vm.watch();
-        let running = status.wait_for(|status| status.run_state == RunState::Running);
-        tokio::time::timeout(LONG, running).await.unwrap().unwrap();
+        runs(&destination).await;
         let mut leaving = source.vm.migration().await.unwrap().expect("it is sent");
         leaving.pause().await
     };
@@ -264,12 +246,7 @@ async fn swallowed(
     options: &MigrationOptions,
     meanwhile: impl FnOnce(&Guest),
 ) -> MigrateError {
-    let at = |name: &str| directory.join(name);
-    let (mode, _relay) = relay(&at("relay.sock"), at("listen.sock"));
-    let via = Route::Forwarded {
-        listen: Address::Unix(at("listen.sock")),
-        connect: Address::Unix(at("relay.sock")),
-    };
+    let (mode, _relay, via) = relay(Relay::Forwards, directory);
     let mut stands = source.vm.qmp().subscribe(qmp::Filter::names(["MIGRATION"]), 64);
     let watching = async {
         is_sent(source).await;
