@@ -34,9 +34,7 @@ use crate::{
 };
 use qmp::{
     CallError, Client, ErrorClass, Event, Refusal,
-    commands::{
-        Command, Cont, QueryBlockstats, QueryStatus, RunState, Stop, SystemPowerdown, SystemReset,
-    },
+    commands::{Command, Cont, QueryBlockstats, QueryStatus, RunState, Stop, SystemPowerdown, SystemReset},
     events::ShutdownCause,
 };
 use std::{
