@@ -13,7 +13,6 @@
 
 mod ops;
 mod shutdown;
-mod sleep;
 mod supervisor;
 
 pub use ops::{

@@ -30,6 +30,7 @@ mod nbd;
 mod places;
 mod plug;
 mod rollback;
+mod sleep;
 mod snapshot;
 
 pub(crate) use at_work::Patience;
@@ -224,7 +225,7 @@ fn failed(action: impl Into<String>) -> impl FnOnce(CallError) -> OperationError
 }
 
 /// Of a command that changes something: without an answer it may have been carried out, or be about to.
-pub(super) fn undone(action: impl Into<String>) -> impl FnOnce(CallError) -> OperationError {
+fn undone(action: impl Into<String>) -> impl FnOnce(CallError) -> OperationError {
     let action = action.into();
     move |source| match source {
         CallError::Deadline { .. }

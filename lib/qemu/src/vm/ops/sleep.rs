@@ -1,12 +1,10 @@
 //! A guest that sleeps (ACPI S3, [`RunState::Suspended`]).
 
-use super::{
-    Vm,
-    ops::{OperationError, undone},
-};
+use super::{OperationError, undone};
+use crate::Vm;
 use qmp::{
     CallError,
-    commands::{QueryVersion, RunState, SystemWakeup},
+    commands::{QueryStatus, QueryVersion, RunState, SystemWakeup},
 };
 
 impl Vm {
@@ -21,7 +19,7 @@ impl Vm {
     }
 
     /// Wakes a guest that sleeps, for which a button that is pressed is nothing; one that cannot be woken is seen by what does not happen.
-    pub(super) async fn stirs(&self) {
+    pub(in crate::vm) async fn stirs(&self) {
         if self.status().run_state == RunState::Suspended {
             // It may have woken by itself.
             if self.wake().await.is_err() {
@@ -31,27 +29,27 @@ impl Vm {
     }
 
     /// Wakes a guest that sleeps before its state is sent, saved or replaced, where QEMU does not keep with a state that its guest sleeps (before
-    /// 9.0: `vm_was_suspended` of its global state). It wakes the guest itself while it sends it, and mostly sends the CPUs before they are
-    /// reset (`migration_completion`): they arrive halted, in a machine that counts as running and that nothing wakes any more. A snapshot of a
-    /// guest that sleeps ends in the same, and a snapshot that is loaded into one is reset with the next wake.
+    /// 9.0, which has `vm_was_suspended` in its global state). Such a QEMU wakes the guest itself while it sends it, and may send the CPUs
+    /// before their reset (`migration_completion`): they arrive halted, in a machine that counts as running and that nothing wakes any more.
+    /// What is saved inside an image of a guest that sleeps is no better, and what is loaded into one is reset with the next wake.
     ///
     /// # Errors
     /// [`OperationError`] of one that sleeps on.
     pub(super) async fn wakes_for_its_state(&self) -> Result<(), OperationError> {
-        let awake = async {
-            if self.read_again().await?.run_state != RunState::Suspended {
-                return Ok(());
-            }
-            // No command or event tells it.
-            if self.qmp().call(&QueryVersion {}).await?.qemu.major >= 9 {
-                return Ok(());
-            }
-            match self.wake().await {
-                // It may have woken by itself.
-                Err(error) if self.read_again().await?.run_state == RunState::Suspended => Err(error),
-                _ => Ok(()),
-            }
+        let asleep = async || -> Result<bool, OperationError> {
+            Ok(self.ask("ask for the state", &QueryStatus {}).await?.status == RunState::Suspended)
         };
-        awake.await.map_err(undone("wake the guest"))
+        if !asleep().await? {
+            return Ok(());
+        }
+        // No command or event tells it.
+        if self.ask("ask for the version", &QueryVersion {}).await?.qemu.major >= 9 {
+            return Ok(());
+        }
+        match self.wake().await.map_err(undone("wake the guest")) {
+            // It may have woken by itself.
+            Err(error) if asleep().await? => Err(error),
+            _ => Ok(()),
+        }
     }
 }
