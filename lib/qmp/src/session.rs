@@ -29,9 +29,10 @@ use serde_json::{Map, Value};
 use std::{collections::VecDeque, os::fd::OwnedFd};
 use thiserror::Error;
 
-/// In-band calls written and not answered: beyond 8 the server stops reading (`QMP_REQ_QUEUE_LEN_MAX` in
-/// `monitor/monitor-internal.h`) and out-of-band commands would wait as well.
-pub const IN_BAND_IN_FLIGHT: usize = 8;
+/// In-band calls written and not answered. With the eighth that the server has not begun it stops reading (`QMP_REQ_QUEUE_LEN_MAX` in
+/// `monitor/qmp.c`, `handle_qmp_command`), and out-of-band commands would wait as well. It begins none while anything keeps its main loop, be
+/// it of another monitor: one fewer is always read.
+pub const IN_BAND_IN_FLIGHT: usize = 7;
 
 /// Names one call within a session; chosen by the caller, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -178,7 +179,7 @@ struct Slot {
     call: CallId,
     /// What the server is told and answers with.
     id: u64,
-    /// In band, and one of the eight that may be unanswered.
+    /// In band, and one of those that may be unanswered.
     holds_place: bool,
     abandoned: bool,
     fence: bool,

@@ -99,8 +99,9 @@ const EVENTS: usize = 1024;
 /// Bytes of one request. QEMU takes 64 MiB; no command needs it.
 const REQUEST_BYTES: usize = 8 * 1024 * 1024;
 
-/// In-band commands of one user with out-of-band execution that wait for their answers; of others it is one, as in QEMU.
-const PIPELINED: usize = 8;
+/// In-band commands of one user with out-of-band execution that wait for their answers: one that is carried out and the eight of QEMU's queue,
+/// so that who keeps to those is always read. Of others it is one, as in QEMU.
+const PIPELINED: usize = 9;
 
 /// Out-of-band commands of one user that wait for their answers; QEMU itself carries out one after another.
 const OUT_OF_BAND: usize = 8;

@@ -2,14 +2,16 @@
 
 use crate::support::{Connected, LONG, Qemu};
 use qmp::{
-    Client, Filter, Options,
-    commands::{Cont, QueryName, QueryStatus, QueryVersion, RunState, Stop},
+    CallError, Client, Filter, Options,
+    commands::{Cont, Pmemsave, QueryName, QueryStatus, QueryVersion, RunState, Stop},
     scripted::{self, Transcript},
     share::{Policy, Share, UserEnd},
 };
 use serde_json::{Map, Value, json};
+use std::{process::Command, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream},
+    net::UnixStream,
     task::JoinSet,
 };
 
@@ -129,6 +131,54 @@ async fn a_user_with_bare_hands_gets_what_qemu_says() {
         plain
     };
     assert_eq!(plain(&answers[0]), plain(&answers[1]));
+}
+
+/// What is to help a machine that hangs must reach it, also from those who keep asking it. A monitor whose own command hangs has begun that one;
+/// of others QEMU begins none.
+#[tokio::test]
+async fn what_is_out_of_band_is_read_whatever_blocks_qemu_and_whoever_waits() {
+    let test = "what_is_out_of_band_is_read_whatever_blocks_qemu_and_whoever_waits";
+    let another = ["-chardev", "socket,id=other,path=DIR/other,server=on,wait=off", "-mon", "other,mode=control"];
+    let Some((qemu, owner)) = Qemu::with_client(test, &another).await else { return };
+    let client = &owner.client;
+    let stream = UnixStream::connect(qemu.path("other")).await.unwrap();
+    let blocking = Connected::new(qmp::client_unix(stream, Options::default()));
+    // It waits for somebody who reads.
+    let pipe = qemu.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let dump = Pmemsave { val: 0, size: 1, filename: pipe.to_str().unwrap().to_owned() };
+    let mut blocked = JoinSet::new();
+    let other = blocking.client.clone();
+    blocked.spawn(async move { other.call(&dump).await.unwrap() });
+
+    let hurried = client.with_deadline(Some(Duration::from_millis(100)));
+    while hurried.call(&QueryStatus {}).await.is_ok() {}
+    let patient = client.with_deadline(Some(LONG));
+    for asked in 0..12 {
+        patient.execute_oob("query-yank", Map::new()).await.unwrap();
+        let late = hurried.call(&QueryStatus {}).await.unwrap_err();
+        assert!(matches!(late, CallError::Deadline { .. }), "{asked}: {late}");
+    }
+    // A user who keeps to QEMU's own rule.
+    let mut shared = Shared::of(&client.with_deadline(None));
+    let mut user = BufReader::new(shared.socket(Policy::All));
+    user.write_all(b"{'execute':'qmp_capabilities','arguments':{'enable':['oob']}}").await.unwrap();
+    for _ in 0..8 {
+        user.write_all(b"{'execute':'query-status'}").await.unwrap();
+    }
+    user.write_all(b"{'exec-oob':'query-yank','id':'aside'}").await.unwrap();
+    let mut said = user.lines();
+    loop {
+        let line = tokio::time::timeout(LONG, said.next_line()).await.expect("it is read").unwrap().unwrap();
+        let message: Value = serde_json::from_str(&line).unwrap();
+        if message["id"] == "aside" {
+            break;
+        }
+        assert!(message["return"].as_object().is_none_or(Map::is_empty), "QEMU is blocked: {message}");
+    }
+    tokio::task::spawn_blocking(|| std::fs::read(pipe).unwrap()).await.unwrap();
+    blocked.join_next().await.unwrap().unwrap();
+    patient.call(&QueryStatus {}).await.unwrap();
 }
 
 trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
