@@ -9,6 +9,7 @@ pub use error::{CallError, CloseReason, with_causes};
 use crate::{
     commands::{Command, QueryQmpSchema},
     deadline::Deadlines,
+    descriptors::Names,
     events::{Filter, Hub, Subscription, Waiter},
     message::{Event, Greeting},
     schema::Schema,
@@ -92,6 +93,7 @@ where
         counters: watch::Sender::new(Counters::default()),
         schema: OnceCell::new(),
         carries_descriptors: W::CARRIES_DESCRIPTORS,
+        names: Names::default(),
     });
     let guard = CloseGuard { shared: shared.clone() };
     let client = Client { shared, calls, deadlines: options.deadlines };
@@ -350,6 +352,15 @@ impl Client {
         }
     }
 
+    /// A number that nobody else on this connection has.
+    pub(crate) fn new_id(&self) -> CallId {
+        self.shared.new_id()
+    }
+
+    pub(crate) fn names(&self) -> &Names {
+        &self.shared.names
+    }
+
     /// Has a command run without anybody waiting for its answer, also from `drop`.
     pub(crate) fn launch<C: Command>(&self, command: &C) {
         let mut arguments = Map::new();
@@ -403,6 +414,7 @@ struct Shared {
     counters: watch::Sender<Counters>,
     schema: OnceCell<Arc<Schema>>,
     carries_descriptors: bool,
+    names: Names,
 }
 
 impl Shared {

@@ -11,10 +11,12 @@
 use crate::{
     CallError, Client,
     commands::{AddClient, AddFd, AddFdReply, Closefd, Command as _, Getfd, RemoveFd},
+    mutex::guarded,
+    session::CallId,
     wire::{Decode as _, Object as _},
 };
 use serde_json::{Map, Value};
-use std::os::fd::OwnedFd;
+use std::{collections::HashMap, os::fd::OwnedFd, sync::Mutex};
 
 /// A set of descriptors in QEMU, which it opens under [`FdSet::path`]. Dropped, or with [`FdSet::release`], QEMU closes its copies;
 /// what was opened from the set stays open for as long as its user needs it. [`FdSet::keep`] leaves it to QEMU.
@@ -77,12 +79,34 @@ impl Drop for FdSet {
     }
 }
 
-/// A named descriptor in QEMU. Most commands that take one use it up; dropped before, or with [`NamedFd::close`], QEMU closes it.
+/// A named descriptor in QEMU. Most commands that take one use it up; dropped before, or with [`NamedFd::close`], QEMU closes it, unless its
+/// name was given to another, with which it has closed it.
 #[derive(Debug)]
 pub struct NamedFd {
     client: Client,
     name: String,
-    held: bool,
+    /// Whoever has given something this name.
+    by: CallId,
+}
+
+/// Who has given each name to a descriptor, last.
+#[derive(Debug, Default)]
+pub(crate) struct Names(Mutex<HashMap<String, CallId>>);
+
+impl Names {
+    fn give(&self, name: &str, by: CallId) {
+        guarded(&self.0).insert(name.to_owned(), by);
+    }
+
+    /// Whether it was still his.
+    fn give_up(&self, name: &str, by: CallId) -> bool {
+        let mut names = guarded(&self.0);
+        let is_his = names.get(name) == Some(&by);
+        if is_his {
+            names.remove(name);
+        }
+        is_his
+    }
 }
 
 impl NamedFd {
@@ -93,30 +117,37 @@ impl NamedFd {
     }
 
     /// A command has used it up: nothing is left to close.
-    pub fn used(mut self) {
-        self.held = false;
+    pub fn used(self) {
+        self.give_up();
     }
 
     /// Has QEMU close it; dropped, or after its deadline, it still closes it.
     ///
     /// # Errors
     /// [`CallError`]; refused when it was used up.
-    pub async fn close(mut self) -> Result<(), CallError> {
-        self.held = false;
+    pub async fn close(self) -> Result<(), CallError> {
+        if !self.give_up() {
+            return Ok(());
+        }
         self.client.call_for_good(&Closefd { fdname: self.name.clone() }).await.map(drop)
+    }
+
+    fn give_up(&self) -> bool {
+        self.client.names().give_up(&self.name, self.by)
     }
 }
 
 impl Drop for NamedFd {
     fn drop(&mut self) {
-        if self.held {
+        if self.give_up() {
             self.client.launch(&Closefd { fdname: self.name.clone() });
         }
     }
 }
 
 impl Client {
-    /// Gives QEMU a descriptor under a name (`getfd`). A name that is taken changes owner: the descriptor before is closed.
+    /// Gives QEMU a descriptor under a name (`getfd`). A name that is taken changes owner: the descriptor before is closed, also when this call
+    /// is given up.
     ///
     /// # Errors
     /// [`CallError`]; refused for names that begin with a digit.
@@ -125,7 +156,8 @@ impl Client {
         name: impl Into<String>,
         descriptor: OwnedFd,
     ) -> Result<NamedFd, CallError> {
-        let named = NamedFd { client: self.clone(), name: name.into(), held: true };
+        let named = NamedFd { client: self.clone(), name: name.into(), by: self.new_id() };
+        self.names().give(&named.name, named.by);
         // Dropped before the answer, it is closed after it.
         match self.call_with(&Getfd { fdname: named.name.clone() }, vec![descriptor]).await {
             Ok(_) => Ok(named),

@@ -249,7 +249,7 @@ const PRESS_AGAIN: Duration = Duration::from_secs(3);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vm::supervisor::tests::{Reader, Writer, answer_to, event, state, supervised_by};
+    use crate::vm::supervisor::tests::{Reader, Writer, answer_in, answer_to, event, state, supervised_by};
     use serde_json::json;
     use std::path::Path;
     use tokio::{io::AsyncWriteExt, task::JoinSet};
@@ -306,8 +306,7 @@ mod tests {
             answer_to("query-status", &mut reader, &mut writer, state("suspended")).await;
             answer_to("system_wakeup", &mut reader, &mut writer, json!({})).await;
             writer.write_all(event("WAKEUP", json!({})).as_bytes()).await.unwrap();
-            answer_to("query-status", &mut reader, &mut writer, state("running")).await;
-            answer_to("system_powerdown", &mut reader, &mut writer, json!({})).await;
+            answer_in("running", "system_powerdown", &mut reader, &mut writer).await;
             is_off(&mut reader, &mut writer).await;
         };
         assert!(with(vm.heeds(LONG, vm.pressed(), vm.keeps_pressing()), monitor).await);
@@ -320,8 +319,7 @@ mod tests {
         let monitor = async {
             answer_to("system_wakeup", &mut reader, &mut writer, json!({})).await;
             writer.write_all(event("WAKEUP", json!({})).as_bytes()).await.unwrap();
-            answer_to("query-status", &mut reader, &mut writer, state("running")).await;
-            answer_to("system_powerdown", &mut reader, &mut writer, json!({})).await;
+            answer_in("running", "system_powerdown", &mut reader, &mut writer).await;
             is_off(&mut reader, &mut writer).await;
         };
         let off = with(vm.powerdown(LONG), monitor).await.unwrap();

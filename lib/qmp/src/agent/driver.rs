@@ -35,6 +35,8 @@ pub(super) enum Input {
         id: CallId,
         facts: &'static Facts,
         arguments: Map<String, Value>,
+        /// What it is done with, named by the call that opened it: not with another file of the same handle.
+        file: Option<CallId>,
         reply: Reply,
     },
     /// Of a file, which is closed when nobody takes its handle.
@@ -134,6 +136,14 @@ struct Waiting {
     reply: Reply,
     /// What is answered is the handle of a file.
     opens: bool,
+    /// The file that it is done with.
+    file: Option<CallId>,
+}
+
+impl Waiting {
+    fn of(reply: Reply) -> Self {
+        Self { reply, opens: false, file: None }
+    }
 }
 
 /// Files in the guest, by the call that opened each. The agent counts their handles up, also over a restart of its own, and begins anew when the
@@ -150,13 +160,15 @@ struct Files {
 }
 
 impl Files {
-    fn opened(&mut self, file: CallId, handle: i64) {
-        if self.highest.replace(handle) >= Some(handle) {
-            // Of a guest that was started anew: what was open was closed with the one before.
+    /// Whether it is one of a guest that was started anew: what was open was closed with the one before.
+    fn opened(&mut self, file: CallId, handle: i64) -> bool {
+        let is_anew = self.highest.replace(handle) >= Some(handle);
+        if is_anew {
             self.open.clear();
             self.left.clear();
         }
         self.open.insert(file, handle);
+        is_anew
     }
 }
 
@@ -254,11 +266,11 @@ impl Driver {
 
     fn take(&mut self, input: Input) {
         match input {
-            Input::Call { id, facts, arguments, reply } => {
-                self.call(id, facts, &arguments, Waiting { reply, opens: false });
+            Input::Call { id, facts, arguments, file, reply } => {
+                self.call(id, facts, &arguments, Waiting { file, ..Waiting::of(reply) });
             }
             Input::Open { id, arguments, reply } => {
-                self.call(id, FileOpen::FACTS, &arguments, Waiting { reply, opens: true });
+                self.call(id, FileOpen::FACTS, &arguments, Waiting { opens: true, ..Waiting::of(reply) });
             }
             Input::Close { file, reply } => self.close(file, reply),
             Input::Freeze { id, facts, arguments, limit, reply } => {
@@ -267,7 +279,7 @@ impl Driver {
                     return;
                 }
                 self.freeze = Freeze::Freezing { call: id, limit };
-                self.pending.insert(id, Waiting { reply, opens: false });
+                self.pending.insert(id, Waiting::of(reply));
                 self.session.submit(id, facts, &arguments);
             }
             Input::Thaw { freeze, reply } => match self.freeze {
@@ -288,6 +300,10 @@ impl Driver {
         if refused && !matches!(self.freeze, Freeze::Thawed) {
             // A caller that has left meanwhile needs no reason.
             let _ = waiting.reply.send(Err(Failure::Frozen));
+            return;
+        }
+        if waiting.file.is_some_and(|file| !self.files.open.contains_key(&file)) {
+            let _ = waiting.reply.send(Err(Failure::Gone));
             return;
         }
         self.pending.insert(id, waiting);
@@ -329,7 +345,7 @@ impl Driver {
         let id = self.shared.new_id();
         self.files.closing.insert(id, file);
         if let Some(reply) = reply {
-            self.pending.insert(id, Waiting { reply, opens: false });
+            self.pending.insert(id, Waiting::of(reply));
         }
         let mut arguments = Map::new();
         FileClose { handle }.put(&mut arguments);
@@ -441,6 +457,19 @@ impl Driver {
         }
     }
 
+    /// What was to be done with files that are gone would be done with others.
+    fn forget_gone(&mut self) {
+        let asked = self.pending.iter().filter_map(|(id, waiting)| Some((*id, waiting.file?)));
+        let closing = self.files.closing.iter().map(|(id, file)| (*id, *file));
+        let mut gone: Vec<_> = asked.chain(closing).collect();
+        gone.retain(|(_, file)| !self.files.open.contains_key(file));
+        for (id, _) in gone {
+            // One call at a time is sent, and that was the opening of a file: those behind it are not.
+            self.session.withdraw(id);
+            self.answer(id, Err(Failure::Gone));
+        }
+    }
+
     /// Whether somebody was there to take it.
     fn answer(&mut self, id: CallId, outcome: Outcome) -> bool {
         if let Some(file) = self.files.closing.remove(&id) {
@@ -450,10 +479,12 @@ impl Driver {
                 self.files.open.remove(&file);
             }
         }
-        let Some(Waiting { reply, opens }) = self.pending.remove(&id) else { return false };
+        let Some(Waiting { reply, opens, .. }) = self.pending.remove(&id) else { return false };
         let opened = outcome.as_ref().ok().filter(|_| opens).and_then(Value::as_i64);
-        if let Some(handle) = opened {
-            self.files.opened(id, handle);
+        if let Some(handle) = opened
+            && self.files.opened(id, handle)
+        {
+            self.forget_gone();
         }
         let untaken = reply.send(outcome).err();
         if untaken.is_some() && opened.is_some() {

@@ -94,7 +94,7 @@ pub struct Finished {
 }
 
 /// A program that was started. Dropping this leaves it running; the agent keeps its output until it is asked for, which a poll that was
-/// dropped before may just be doing.
+/// dropped before may just be doing. It is known to the agent by its number: after a reboot of the guest that may be another program's.
 #[derive(Debug)]
 pub struct Started {
     agent: Agent,
@@ -168,19 +168,22 @@ impl Started {
         let (id, facts) = (self.agent.shared.new_id(), ExecStatus::FACTS);
         let mut arguments = Map::new();
         ExecStatus { pid: self.pid }.put(&mut arguments);
-        self.agent.post(facts, |reply| Input::Call { id, facts, arguments, reply })
+        self.agent.post(facts, |reply| Input::Call { id, facts, arguments, file: None, reply })
     }
 
-    /// Waits for its end, however long that takes: the agent is asked again and again, ever more rarely, since it sends no events. It may
-    /// be dropped, as by a timeout, and waited for again.
+    /// Waits for its end, however long that takes, also over a freeze of this connection: the agent is asked again and again, ever more rarely,
+    /// since it sends no events. It may be dropped, as by a timeout, and waited for again, as after an error of an agent that was not there.
     ///
     /// # Errors
     /// [`ExecError`].
     pub async fn finished(&self) -> Result<Finished, ExecError> {
         let mut pause = FIRST_PAUSE;
         loop {
-            if let Some(finished) = self.poll().await? {
-                return Ok(finished);
+            match self.poll().await {
+                Ok(Some(finished)) => return Ok(finished),
+                // A freeze has its limit.
+                Ok(None) | Err(ExecError::Agent(AgentError::Frozen { .. })) => {}
+                Err(error) => return Err(error),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_PAUSE);
@@ -218,7 +221,7 @@ impl Agent {
         Ok(Started { agent: self.clone(), pid: started.pid, known: Mutex::default() })
     }
 
-    /// Runs a program to its end.
+    /// Runs a program to its end. After an error it may run still: [`Agent::start`] leaves it in reach.
     ///
     /// # Errors
     /// [`ExecError`].

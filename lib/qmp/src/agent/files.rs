@@ -2,7 +2,7 @@
 
 use super::{
     Agent, AgentError,
-    commands::{Command as _, FileClose, FileFlush, FileOpen, FileRead, FileSeek, FileWrite, Whence},
+    commands::{Command, FileClose, FileFlush, FileOpen, FileRead, FileSeek, FileWrite, Whence},
     decoded,
     driver::{Input, Outcome},
 };
@@ -39,7 +39,7 @@ pub enum FileError {
     },
 }
 
-/// An open file in the guest. Dropped, it is closed when the agent gets round to it: when the file systems are thawed, if this connection
+/// An open file in the guest, until that is started anew ([`AgentError::Gone`], or a refusal of an agent that does not know it). Dropped, it is closed when the agent gets round to it: when the file systems are thawed, if this connection
 /// has frozen them, and, where no agent is there, as soon as one answers a call; [`GuestFile::close`] tells how that went.
 #[derive(Debug)]
 pub struct GuestFile {
@@ -51,13 +51,19 @@ pub struct GuestFile {
 }
 
 impl GuestFile {
+    async fn call<C: Command>(&self, command: &C) -> Result<C::Reply, AgentError> {
+        let mut arguments = Map::new();
+        command.put(&mut arguments);
+        decoded::<C>(self.agent.run_on(Some(self.file), C::FACTS, arguments).await?)
+    }
+
     /// The next piece, of at most [`PIECE`] bytes; empty at the end.
     ///
     /// # Errors
     /// [`FileError`].
     pub async fn read(&self) -> Result<Vec<u8>, FileError> {
         let count = Some(i64::try_from(PIECE).unwrap_or(i64::MAX));
-        let piece = self.agent.call(&FileRead { handle: self.handle, count }).await?;
+        let piece = self.call(&FileRead { handle: self.handle, count }).await?;
         STANDARD.decode(piece.buf_b64).map_err(FileError::Piece)
     }
 
@@ -68,7 +74,7 @@ impl GuestFile {
     pub async fn write(&self, bytes: &[u8]) -> Result<(), FileError> {
         for piece in bytes.chunks(PIECE) {
             let write = FileWrite { handle: self.handle, buf_b64: STANDARD.encode(piece), count: None };
-            let taken = usize::try_from(self.agent.call(&write).await?.count).unwrap_or_default();
+            let taken = usize::try_from(self.call(&write).await?.count).unwrap_or_default();
             if taken != piece.len() {
                 return Err(FileError::Short { taken, given: piece.len() });
             }
@@ -82,7 +88,7 @@ impl GuestFile {
     /// [`AgentError`].
     pub async fn seek(&self, offset: i64) -> Result<(), AgentError> {
         let seek = FileSeek { handle: self.handle, offset, whence: Whence::Set };
-        self.agent.call(&seek).await.map(drop)
+        self.call(&seek).await.map(drop)
     }
 
     /// Closes it; what was written is then with the guest's kernel. In the end it is closed also when this is dropped, or answers
@@ -92,7 +98,7 @@ impl GuestFile {
     /// [`AgentError`]; the last bytes may be lost then, as with [`AgentError::Gone`].
     pub async fn close(mut self) -> Result<(), AgentError> {
         let handle = self.handle;
-        let flushed = self.agent.call(&FileFlush { handle }).await;
+        let flushed = self.call(&FileFlush { handle }).await;
         self.open = false;
         let close = |reply| Input::Close { file: self.file, reply: Some(reply) };
         let closed = self.agent.ask(FileClose::FACTS, None, close).await;

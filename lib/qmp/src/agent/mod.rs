@@ -219,8 +219,17 @@ impl Agent {
     }
 
     async fn run(&self, facts: &'static Facts, arguments: Map<String, Value>) -> Result<Value, AgentError> {
+        self.run_on(None, facts, arguments).await
+    }
+
+    async fn run_on(
+        &self,
+        file: Option<CallId>,
+        facts: &'static Facts,
+        arguments: Map<String, Value>,
+    ) -> Result<Value, AgentError> {
         let id = self.shared.new_id();
-        self.ask(facts, Some(id), |reply| Input::Call { id, facts, arguments, reply }).await
+        self.ask(facts, Some(id), |reply| Input::Call { id, facts, arguments, file, reply }).await
     }
 
     /// Sends an input and waits for its answer. `id` is given up with the future.

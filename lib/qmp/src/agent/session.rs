@@ -207,9 +207,13 @@ impl Session {
         Ok(())
     }
 
-    /// The next output, oldest first. Call after every input until it answers `None`.
+    /// The next output, oldest first. Call after every input until it answers `None`: the next call is sent then, and can be withdrawn before.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() && matches!(self.state, State::Ready { .. }) {
+            self.advance();
+        }
+        output
     }
 
     /// Bytes to send to the guest; say with [`Session::transmitted`] how many were sent.
@@ -270,7 +274,6 @@ impl Session {
         self.outputs.push_back(reply);
         // Also after a fence: what was accepted there ends the agent.
         self.enter(State::Ready { fresh: false });
-        self.advance();
     }
 
     fn lose(&mut self) {
@@ -551,6 +554,7 @@ mod tests {
             let mut session = busy();
             session.submit(CallId(1), facts, &Map::new());
             answer(&mut session, 7);
+            assert_eq!(outputs(&mut session), [Output::Reply(CallId(0), Ok(7.into()))]);
             let requests = sent(&mut session);
             assert_eq!((requests.len(), &requests[0]), (2, &"mark".into()), "{}", facts.name);
             marked(&mut session, number(&requests[1]));

@@ -45,6 +45,23 @@ fn disk(name: &str, path: &str) -> BlockdevAdd {
 }
 
 #[tokio::test]
+async fn a_name_is_closed_by_who_gave_it_last() {
+    let test = "a_name_is_closed_by_who_gave_it_last";
+    let Some((_qemu, connected)) = Qemu::with_client(test, &[]).await else { return };
+    let client = &connected.client;
+    let ((first, far), (second, other)) = (pair(), pair());
+    let mut named = client.pass_named("stream", far).await.unwrap();
+    let before = std::mem::replace(&mut named, client.pass_named("stream", other).await.unwrap());
+    closed(first).await;
+    drop(before);
+    client.call(&QueryFdsets {}).await.unwrap();
+    let quiet = second.try_read(&mut [0]).unwrap_err();
+    assert_eq!(quiet.kind(), std::io::ErrorKind::WouldBlock, "QEMU has it still");
+    named.close().await.unwrap();
+    closed(second).await;
+}
+
+#[tokio::test]
 async fn a_set_is_opened_as_a_disk_and_closed_when_it_is_released() {
     let test = "a_set_is_opened_as_a_disk_and_closed_when_it_is_released";
     let Some((qemu, connected)) = Qemu::with_client(test, &[]).await else { return };

@@ -138,7 +138,8 @@ async fn a_user_with_bare_hands_gets_what_qemu_says() {
 #[tokio::test]
 async fn what_is_out_of_band_is_read_whatever_blocks_qemu_and_whoever_waits() {
     let test = "what_is_out_of_band_is_read_whatever_blocks_qemu_and_whoever_waits";
-    let another = ["-chardev", "socket,id=other,path=DIR/other,server=on,wait=off", "-mon", "other,mode=control"];
+    let another =
+        ["-chardev", "socket,id=other,path=DIR/other,server=on,wait=off", "-mon", "other,mode=control"];
     let Some((qemu, owner)) = Qemu::with_client(test, &another).await else { return };
     let client = &owner.client;
     let stream = UnixStream::connect(qemu.path("other")).await.unwrap();

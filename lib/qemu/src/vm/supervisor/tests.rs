@@ -24,6 +24,18 @@ pub(in crate::vm) async fn answer_to(name: &str, reader: &mut Reader, writer: &m
     reply(&command, writer, with).await;
 }
 
+/// The same after any number of questions for the state.
+pub(in crate::vm) async fn answer_in(now: &str, name: &str, reader: &mut Reader, writer: &mut Writer) {
+    loop {
+        let command: Value = serde_json::from_str(&reader.next_line().await.unwrap().unwrap()).unwrap();
+        if command["execute"] == name {
+            return reply(&command, writer, json!({})).await;
+        }
+        assert_eq!(command["execute"], "query-status");
+        reply(&command, writer, state(now)).await;
+    }
+}
+
 async fn reply(command: &Value, writer: &mut Writer, with: Value) {
     let reply = format!("{}\r\n", json!({"return": with, "id": command["id"]}));
     writer.write_all(reply.as_bytes()).await.unwrap();

@@ -2,7 +2,7 @@
 
 use super::{World, freeze, once, world};
 use crate::agent::{
-    Agent, AgentError, GuestFile,
+    Agent, AgentError, FileError, GuestFile,
     commands::{GetHostName, Ping},
 };
 use std::{sync::atomic::Ordering, time::Duration};
@@ -135,11 +135,45 @@ async fn a_file_of_before_a_reboot_is_not_taken_for_one_of_after_it() {
     guest.silent.store(false, Ordering::Relaxed);
     guest.reboot();
     let files = [file(&agent).await, file(&agent).await, file(&agent).await];
+    let gone = closed.write(b"abc").await.unwrap_err();
+    assert!(matches!(gone, FileError::Agent(AgentError::Gone { .. })), "{gone}");
+    assert_eq!(guest.asked("guest-file-write"), 0, "into another file");
+    files[0].write(b"abc").await.unwrap();
     drop(dropped);
     let gone = closed.close().await.unwrap_err();
     assert!(matches!(gone, AgentError::Gone { .. }), "{gone}");
     tokio::time::sleep(MOMENT).await;
     assert_eq!((guest.open_files(), guest.asked("guest-file-close")), (3, 0));
+    drop(files);
+    tokio::time::sleep(MOMENT).await;
+    assert_eq!(guest.open_files(), 0);
+}
+
+/// What shows that the guest was started anew is answered before them.
+#[tokio::test(start_paused = true)]
+async fn what_waits_to_be_done_with_a_file_of_before_a_reboot_is_not_done_with_another() {
+    let World { guest, agent, tasks: _tasks } = world();
+    let (dropped, written, closed) = (file(&agent).await, file(&agent).await, file(&agent).await);
+    guest.reboot();
+    guest.hold("guest-file-open");
+    let mut opening = Box::pin(async { [file(&agent).await, file(&agent).await, file(&agent).await] });
+    assert!(once(opening.as_mut()).await.is_pending());
+    drop(dropped);
+    let mut writing = Box::pin(written.write(b"abc"));
+    assert!(once(writing.as_mut()).await.is_pending());
+    let mut closing = Box::pin(closed.close());
+    assert!(once(closing.as_mut()).await.is_pending());
+    tokio::time::sleep(MOMENT).await;
+    guest.hold("");
+    guest.go_on.notify_one();
+    let files = opening.await;
+    let gone = writing.await.unwrap_err();
+    assert!(matches!(gone, FileError::Agent(AgentError::Gone { .. })), "{gone}");
+    let gone = closing.await.unwrap_err();
+    assert!(matches!(gone, AgentError::Gone { .. }), "{gone}");
+    tokio::time::sleep(MOMENT).await;
+    assert_eq!((guest.asked("guest-file-write"), guest.asked("guest-file-close")), (0, 0));
+    assert_eq!((guest.asked("guest-file-flush"), guest.open_files()), (0, 3));
     drop(files);
     tokio::time::sleep(MOMENT).await;
     assert_eq!(guest.open_files(), 0);

@@ -1,6 +1,6 @@
 //! The end of a program, which the agent tells once.
 
-use super::{Guest, World, once, world};
+use super::{Guest, World, freeze, once, world};
 use crate::agent::{Agent, End, Finished, Program, Started};
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -35,6 +35,20 @@ async fn the_end_of_a_program_is_not_lost_with_who_waited_for_it() {
         assert_eq!(started.poll().await.unwrap(), Some(expected()), "as often as somebody asks");
         assert_eq!((guest.asked("guest-exec-status"), agent.counters().syncs), (1, 1));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_program_waits_over_a_freeze() {
+    let World { guest, agent, tasks: _tasks } = world();
+    let program = Program::new("/bin/true");
+    let mut running = Box::pin(agent.exec(&program));
+    assert!(once(running.as_mut()).await.is_pending());
+    assert!(tokio::time::timeout(MOMENT, running.as_mut()).await.is_err());
+    let frozen = freeze(&agent).await;
+    end(&guest);
+    assert!(tokio::time::timeout(MOMENT, running.as_mut()).await.is_err(), "nothing is asked meanwhile");
+    frozen.thaw().await.unwrap();
+    assert_eq!(running.await.unwrap(), expected());
 }
 
 #[tokio::test(start_paused = true)]
