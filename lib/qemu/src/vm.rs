@@ -174,7 +174,8 @@ impl Vm {
         self.read_again().await.map(drop)
     }
 
-    /// Stops the guest's CPUs. [`Vm::status`] is newer than that on return.
+    /// Stops the guest's CPUs. [`Vm::status`] is newer than that on return. One that sleeps is woken for it where QEMU would not stop it (before
+    /// 9.0).
     ///
     /// # Errors
     /// [`CallError`], as of [`Vm::resume`]; [`CallError::Deadline`] also where an image that is being made does not come to its end, and then
@@ -182,6 +183,10 @@ impl Vm {
     pub async fn pause(&self) -> Result<(), CallError> {
         // QEMU 7.2 would end: `ops/listing.rs`.
         let _none_is_made = self.while_none_is_made("stop").await?;
+        if self.status().run_state == RunState::Suspended {
+            // QEMU 7.2 would say yes, and have it run as soon as it wakes.
+            self.wakes_for_its_state().await?;
+        }
         self.pauses.fetch_add(1, Relaxed);
         self.qmp().call(&Stop {}).await?;
         self.read_again().await.map(drop)
@@ -198,7 +203,7 @@ impl Vm {
     /// # Errors
     /// [`CallError`] of the button, not of the guest.
     pub async fn powerdown(&self, deadline: Duration) -> Result<Powerdown, CallError> {
-        self.stirs().await;
+        let _ = tokio::time::timeout(deadline, self.stirs()).await;
         self.qmp().call(&SystemPowerdown {}).await?;
         // Cancel safety: neither loses anything when dropped.
         tokio::select! {
@@ -224,7 +229,8 @@ impl Vm {
         }
     }
 
-    /// Resets the machine as its button would, and waits until its devices are reset and its CPUs begin anew.
+    /// Resets the machine as its button would, and waits until its devices are reset and its CPUs begin anew; those of a guest that slept, too,
+    /// whose firmware may wake it.
     ///
     /// # Errors
     /// [`CallError`]; [`CallError::Deadline`] and [`CallError::Closed`] when it is unknown whether the machine was reset.
@@ -234,7 +240,10 @@ impl Vm {
             let reason = event.data.get("reason").and_then(serde_json::Value::as_str);
             event.name == "RESET" && reason == Some("host-qmp-system-reset")
         };
-        self.done_when(&SystemReset {}, is_done).await
+        let slept = self.status().run_state == RunState::Suspended;
+        self.done_when(&SystemReset {}, is_done).await?;
+        // QEMU leaves it standing.
+        if slept && self.status().run_state == RunState::Prelaunch { self.resume().await } else { Ok(()) }
     }
 
     /// Has QEMU do what it announces when it is done. [`Vm::status`] is newer than that on return.

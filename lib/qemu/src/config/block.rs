@@ -206,8 +206,8 @@ pub struct Image {
     /// How it is read and written.
     pub access: Access,
     /// Further files that its header may name: the external data file of a qcow2 image, the extents of a VMDK. An image that names another one
-    /// is refused, as QEMU would open whatever whoever made the image has written there. With absolute paths, or from the image's directory: what a VMDK
-    /// names is meant from there. What a qcow2 image names is meant from the root, where QEMU's process is.
+    /// is refused, as QEMU would open whatever whoever made the image has written there. By the paths that QEMU opens: what a VMDK names is meant
+    /// from the image's directory, what a qcow2 image names from the root, where QEMU's process is.
     pub others: Vec<PathBuf>,
     /// Key of an encrypted image, a secret of [`super::Config::secrets`]. A raw image is then LUKS, a qcow2 image has LUKS inside.
     pub key: Option<String>,

@@ -163,6 +163,42 @@ async fn two(here: &Path, there: &Path) -> [(Vm, JoinSet<Exit>); 2] {
     [source, destination]
 }
 
+/// QEMU 7.2 would say that it is, and let it run at its first key.
+#[tokio::test]
+async fn a_guest_that_sleeps_is_paused_until_it_is_resumed() {
+    let test = "a_guest_that_sleeps_is_paused_until_it_is_resumed";
+    if qemu_missing(test) {
+        return;
+    }
+    let (manager, _tasks) = manager();
+    let directory = scratch();
+    let id = sleeper(&manager, directory.path(), Supervision::default());
+    let (vm, _console) = asleep(&manager, id).await;
+    manager.pause(id).await.unwrap();
+    assert_eq!(vm.status().run_state, RunState::Paused);
+    assert!(vm.wake().await.is_err(), "it is paused");
+    assert_eq!(vm.qmp().call(&QueryStatus {}).await.unwrap().status, RunState::Paused);
+    manager.resume(id).await.unwrap();
+    goes_off(&vm).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_sleeps_begins_anew_when_it_is_reset() {
+    let test = "a_guest_that_sleeps_begins_anew_when_it_is_reset";
+    if qemu_missing(test) {
+        return;
+    }
+    let (manager, _tasks) = manager();
+    let directory = scratch();
+    let id = sleeper(&manager, directory.path(), Supervision::default());
+    let (vm, mut console) = asleep(&manager, id).await;
+    manager.reset(id).await.unwrap();
+    assert_eq!((manager.state(id).unwrap(), vm.status().run_state), (State::Running, RunState::Running));
+    // The firmware finds that it slept.
+    says(&mut console, b'w').await;
+    goes_off(&vm).await;
+}
+
 #[tokio::test]
 async fn a_guest_that_sleeps_is_moved_and_hears_its_button() {
     let test = "a_guest_that_sleeps_is_moved_and_hears_its_button";

@@ -59,7 +59,9 @@ impl Vm {
     /// moves goes on then, and comes no further as far as is known.
     pub(crate) async fn at_work(&self) -> Result<AtWork, OperationError> {
         match self.asked_for_work().await {
-            Err(_) if self.is_moved_here() => Ok(AtWork { what: What::Goes, progress: Progress::default() }),
+            Err(_) if self.is_moved_here() && self.status().exit.is_none() => {
+                Ok(AtWork { what: What::Goes, progress: Progress::default() })
+            }
             asked => asked,
         }
     }

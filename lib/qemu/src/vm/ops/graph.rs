@@ -108,12 +108,26 @@ impl Vm {
     /// # Errors
     /// [`OperationError::InUse`].
     pub(super) async fn way(&self, disk: &str) -> Result<Way, OperationError> {
+        self.way_beside(disk, false).await
+    }
+
+    /// The same also beside a pulled backup, for who puts nothing at its beginning. Of a disk with filters a job of QEMU's forbids the nodes that
+    /// it sees, and not the image below: with what is begun on that one beside a mirror QEMU 7.2 ends (`bdrv_close: Assertion
+    /// 'QLIST_EMPTY(&bs->dirty_bitmaps)' failed`), and 10.0 does not complete it.
+    ///
+    /// # Errors
+    /// [`OperationError::InUse`].
+    pub(super) async fn way_below(&self, disk: &str) -> Result<Way, OperationError> {
+        self.way_beside(disk, true).await
+    }
+
+    async fn way_beside(&self, disk: &str, pulled: bool) -> Result<Way, OperationError> {
         let in_use = |by| OperationError::InUse { disk: disk.to_owned(), by };
         let alone = self.reserve_name(format!("#way-{disk}")).ok_or_else(|| in_use("another call"))?;
         let active = self.active_node(disk).await?;
         let chain = self.chain(disk).await?;
         let filters = || chain.iter().take_while(|node| **node != active);
-        if filters().any(|node| node.ends_with("-cbw")) {
+        if !pulled && filters().any(|node| node.ends_with("-cbw")) {
             return Err(in_use("a pulled backup"));
         }
         let drive = QomGet { path: device(disk), property: "drive".to_owned() };

@@ -24,6 +24,7 @@ pub use moving::{MigrateError, Route, Whereabouts};
 use super::{
     OperationError, failed, figure,
     follow::{Follow, Heard},
+    sleep::AWAKE,
     undone,
 };
 use crate::{
@@ -129,6 +130,8 @@ pub struct Migration {
     follow: Follow,
     /// The guest has moved before its memory.
     moved_early: bool,
+    /// It is noted of the destination that the guest is to run there ([`Vm::to_run`]).
+    is_noted: bool,
     /// Of a source: whether the guest ran when the migration stopped it. Somebody may stop it, and it may end, while its memory is sent.
     ran: Option<Arc<AtomicBool>>,
     /// Of one that its caller follows by himself: what keeps others from moving the machine until it is over.
@@ -170,7 +173,7 @@ impl Vm {
     }
 
     /// Starts to send the machine to a destination that listens. It can be followed and given up. Nobody else of this process moves or saves it
-    /// until that is over.
+    /// until that is over. A guest that sleeps is woken for it by a QEMU before 9.0.
     ///
     /// # Errors
     /// [`OperationError`]. One that fails at once is told by [`Migration::done`].
@@ -225,7 +228,7 @@ impl Vm {
         let command = |uri| Migrate { uri: Some(uri), ..Migrate::default() };
         // Until QEMU knows of it, after which no image is made.
         let none_is_made = self.while_none_is_made("migrate").await.map_err(failed(action))?;
-        self.wakes_for_its_state().await?;
+        self.wakes_for_its_state().await.map_err(failed(AWAKE))?;
         let told = match to {
             Channel::Address(address) => self.tell(action, &command(uri(&address)?)).await,
             Channel::Connected(descriptor) => {
@@ -332,7 +335,7 @@ impl Vm {
 
 impl Migration {
     pub(super) fn of(vm: &Vm) -> Self {
-        Self { follow: Follow::new(vm, EVENTS), moved_early: false, ran: None, alone: None }
+        Self { follow: Follow::new(vm, EVENTS), moved_early: false, is_noted: false, ran: None, alone: None }
     }
 
     /// The same at its source, where the guest may stop for other reasons.
@@ -360,6 +363,14 @@ impl Migration {
         Ok(())
     }
 
+    /// The same of a guest that is being sent. One that has fallen asleep is woken, and sent in any case.
+    async fn notes_change(&mut self) -> Result<(), OperationError> {
+        if self.ran.is_some() {
+            let _ = self.follow.vm().wakes_for_its_state().await;
+        }
+        self.notes_state().await
+    }
+
     /// Bytes of memory sent and still to be sent, as of now; a guest that writes makes the rest grow again.
     ///
     /// # Errors
@@ -382,7 +393,7 @@ impl Migration {
     /// where QEMU's own way may cost the guest: QEMU tells it as failed then.
     ///
     /// # Errors
-    /// [`OperationError`]; refused by QEMU for one with post-copy whose guest has moved. [`OperationError::Arriving`] at its destination.
+    /// [`OperationError`]; refused for one with post-copy whose guest has moved, which goes on. [`OperationError::Arriving`] at its destination.
     pub async fn cancel(mut self) -> Result<(), OperationError> {
         self.give_up().await
     }
@@ -470,15 +481,11 @@ impl Migration {
             }
             loop {
                 let Heard::Event(event) = self.follow.heard(WHAT).await? else {
-                    self.notes_state().await?;
+                    self.notes_change().await?;
                     break;
                 };
                 let Some(status) = status_of(&event) else {
-                    if event.name == "SUSPEND" {
-                        // It is sent in any case.
-                        let _ = self.follow.vm().wakes_for_its_state().await;
-                    }
-                    self.notes_state().await?;
+                    self.notes_change().await?;
                     continue;
                 };
                 self.moved_early |= has_moved(&status);

@@ -1,6 +1,5 @@
 //! A guest that sleeps (ACPI S3, [`RunState::Suspended`]).
 
-use super::{OperationError, undone};
 use crate::Vm;
 use qmp::{
     CallError,
@@ -34,22 +33,25 @@ impl Vm {
     /// What is saved inside an image of a guest that sleeps is no better, and what is loaded into one is reset with the next wake.
     ///
     /// # Errors
-    /// [`OperationError`] of one that sleeps on.
-    pub(super) async fn wakes_for_its_state(&self) -> Result<(), OperationError> {
-        let asleep = async || -> Result<bool, OperationError> {
-            Ok(self.ask("ask for the state", &QueryStatus {}).await?.status == RunState::Suspended)
+    /// [`CallError`] of one that sleeps on.
+    pub(in crate::vm) async fn wakes_for_its_state(&self) -> Result<(), CallError> {
+        let client = self.qmp();
+        let asleep = async || -> Result<bool, CallError> {
+            Ok(client.call(&QueryStatus {}).await?.status == RunState::Suspended)
         };
         if !asleep().await? {
             return Ok(());
         }
         // No command or event tells it.
-        if self.ask("ask for the version", &QueryVersion {}).await?.qemu.major >= 9 {
+        if client.call(&QueryVersion {}).await?.qemu.major >= 9 {
             return Ok(());
         }
-        match self.wake().await.map_err(undone("wake the guest")) {
+        match self.wake().await {
             // It may have woken by itself.
             Err(error) if asleep().await? => Err(error),
             _ => Ok(()),
         }
     }
 }
+
+pub(super) const AWAKE: &str = "have the guest awake for its state";

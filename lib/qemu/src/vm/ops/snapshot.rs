@@ -8,10 +8,11 @@
 //! ```
 
 use super::{
-    Job, OperationError, ReadyJob,
+    Job, OperationError, ReadyJob, failed,
     follow::Follow,
-    graph::{Above, NewImage, job_id},
+    graph::{Above, NewImage, Way, job_id},
     rollback::Rollback,
+    sleep::AWAKE,
 };
 use crate::{
     Vm,
@@ -80,6 +81,13 @@ impl Consistency {
     }
 }
 
+/// Overlays that are to be put on top of disks, which nobody else changes meanwhile.
+struct Made {
+    nodes: Vec<String>,
+    actions: Vec<TransactionAction>,
+    _ways: Vec<Way>,
+}
+
 impl Vm {
     /// Saves disks and memory of the machine inside the image of `memory_disk` under `tag`; `disks` have the tag too. All are
     /// qcow2 and written to. The guest stands meanwhile. One that sleeps is woken before by a QEMU before 9.0, which would not wake it from what
@@ -94,7 +102,7 @@ impl Vm {
         disks: &[&str],
     ) -> Result<(), OperationError> {
         let (devices, vmstate) = (self.active_nodes(disks).await?, self.active_node(memory_disk).await?);
-        self.wakes_for_its_state().await?;
+        self.wakes_for_its_state().await.map_err(failed(AWAKE))?;
         let save = |job_id| SnapshotSave { job_id, tag: tag.to_owned(), vmstate, devices };
         self.snapshot_job("save", tag, save).await
     }
@@ -111,7 +119,7 @@ impl Vm {
         disks: &[&str],
     ) -> Result<(), OperationError> {
         let (devices, vmstate) = (self.active_nodes(disks).await?, self.active_node(memory_disk).await?);
-        self.wakes_for_its_state().await?;
+        self.wakes_for_its_state().await.map_err(failed(AWAKE))?;
         let load = |job_id| SnapshotLoad { job_id, tag: tag.to_owned(), vmstate, devices };
         self.snapshot_job("load", tag, load).await
     }
@@ -153,7 +161,7 @@ impl Vm {
     /// Puts new overlays on top of disks, all at the same moment of the guest. Answers the names of their nodes, in order.
     ///
     /// # Errors
-    /// [`OperationError`]; the machine is as before then.
+    /// [`OperationError`]; the machine is as before then. [`OperationError::InUse`] while a job of one of the disks goes on.
     pub async fn snapshot_disks(&self, overlays: &[Overlay]) -> Result<Vec<String>, OperationError> {
         let mut rollback = Rollback::new(self);
         let taken = self.take_overlays(overlays, &mut rollback).await;
@@ -174,10 +182,10 @@ impl Vm {
     ) -> Result<Taken, OperationError> {
         let mut rollback = Rollback::new(self);
         let taking = async {
-            let (made, actions) = self.make_overlays(overlays, &mut rollback).await?;
+            let made = self.make_overlays(overlays, &mut rollback).await?;
             let frozen = freeze(agent, limit).await?;
             // On an error the guard thaws.
-            let nodes = self.transact(overlays, made, actions).await?;
+            let nodes = self.transact(overlays, made).await?;
             Ok(Taken { nodes, consistency: Consistency::thawed(frozen).await })
         };
         let taken = taking.await;
@@ -189,21 +197,21 @@ impl Vm {
         overlays: &[Overlay],
         rollback: &mut Rollback,
     ) -> Result<Vec<String>, OperationError> {
-        let (made, actions) = self.make_overlays(overlays, rollback).await?;
-        self.transact(overlays, made, actions).await
+        let made = self.make_overlays(overlays, rollback).await?;
+        self.transact(overlays, made).await
     }
 
     async fn make_overlays(
         &self,
         overlays: &[Overlay],
         rollback: &mut Rollback,
-    ) -> Result<(Vec<String>, Vec<TransactionAction>), OperationError> {
-        let (mut actions, mut made) = (Vec::new(), Vec::new());
+    ) -> Result<Made, OperationError> {
+        let (mut actions, mut nodes, mut ways) = (Vec::new(), Vec::new(), Vec::new());
         for Overlay { disk, file, access } in overlays {
-            let below = self.active_node(disk).await?;
+            let way = self.way_below(disk).await?;
             let image = NewImage {
                 disk,
-                like: &below,
+                like: &way.active,
                 path: file,
                 format: Format::Qcow2,
                 access: *access,
@@ -211,17 +219,18 @@ impl Vm {
                 node: None,
             };
             let overlay = self.make_image(rollback, image).await?;
-            made.push(overlay.clone());
-            actions.push(TransactionAction::BlockdevSnapshot(ExternalSnapshot { node: below, overlay }));
+            nodes.push(overlay.clone());
+            let snapshot = ExternalSnapshot { node: way.active.clone(), overlay };
+            actions.push(TransactionAction::BlockdevSnapshot(snapshot));
+            ways.push(way);
         }
-        Ok((made, actions))
+        Ok(Made { nodes, actions, _ways: ways })
     }
 
     async fn transact(
         &self,
         overlays: &[Overlay],
-        made: Vec<String>,
-        actions: Vec<TransactionAction>,
+        Made { nodes: made, actions, _ways }: Made,
     ) -> Result<Vec<String>, OperationError> {
         let action = "take a snapshot";
         match self.tell(action, &Transaction::new(actions)).await {
@@ -244,11 +253,14 @@ impl Vm {
     /// can be removed ([`Vm::forget_node`]).
     ///
     /// # Errors
-    /// [`OperationError`].
+    /// [`OperationError`]; [`OperationError::InUse`] while another job of the disk goes on.
     pub async fn stream_disk(&self, disk: &str) -> Result<Job, OperationError> {
-        let (node, id) = (self.active_node(disk).await?, job_id("stream"));
-        let stream =
-            BlockStream { job_id: Some(id.clone()), auto_dismiss: Some(false), ..BlockStream::new(node) };
+        let (way, id) = (self.way_below(disk).await?, job_id("stream"));
+        let stream = BlockStream {
+            job_id: Some(id.clone()),
+            auto_dismiss: Some(false),
+            ..BlockStream::new(way.active.clone())
+        };
         self.job(format!("stream {disk}"), id, &stream).await
     }
 

@@ -8,7 +8,7 @@ use crate::{
 };
 use qemu::{
     config::Address,
-    vm::{MigrateError, MigrationOptions, Route, Whereabouts},
+    vm::{MigrateError, MigrationOptions, OperationError, Route, Whereabouts},
 };
 use qmp::commands::{MigrateSetParameters, MigrationStatus, QueryStatus, RunState};
 use std::{fs, path::Path, time::Duration};
@@ -187,6 +187,32 @@ async fn arrives_before_its_memory(client: &qmp::Client) {
         }
     };
     tokio::time::timeout(LONG, arrives).await.unwrap();
+}
+
+/// QEMU 7.2 would give it up, and the guest with it.
+#[tokio::test]
+async fn a_guest_that_has_moved_before_its_memory_is_not_given_up_at_either_end() {
+    let test = "a_guest_that_has_moved_before_its_memory_is_not_given_up_at_either_end";
+    let Some((directory, source, mut destination, before)) = for_postcopy(test).await else { return };
+    let via = Address::Unix(directory.path().join("listen.sock"));
+    let options = slow_postcopy();
+    let giving_up = async {
+        runs(&destination).await;
+        let leaving = source.vm.migration().await.unwrap().expect("it is sent");
+        let refused = leaving.cancel().await.unwrap_err();
+        assert!(matches!(refused, OperationError::Qmp { .. }), "{refused:?}");
+        let arriving = destination.vm.migration().await.unwrap().expect("it arrives");
+        let refused = arriving.cancel().await.unwrap_err();
+        assert!(matches!(refused, OperationError::Arriving), "{refused:?}");
+        assert_eq!(migration_status(&source).await, Some(MigrationStatus::PostcopyActive));
+        hurries(&source).await;
+    };
+    let (moved, ()) = tokio::join!(source.vm.migrate_to(&destination.vm, &via, &options), giving_up);
+    moved.unwrap();
+    source.quit().await;
+    counts_on(&mut destination, before).await;
+    never_went_back(directory.path()).await;
+    destination.quit().await;
 }
 
 /// A connection that hangs is broken on purpose: at the source, and then at the destination, whose guest may need what is missing.

@@ -36,7 +36,8 @@ impl Vm {
     ///
     /// # Errors
     /// [`OperationError`]; nothing goes on then. [`OperationError::Unknown`] also for a bitmap that has not noted every change, which was
-    /// told to stand still or whose process was killed: forget it, begin another, and copy all.
+    /// told to stand still or whose process was killed: forget it, begin another, and copy all. [`OperationError::InUse`] while another job of
+    /// the disk goes on.
     pub async fn push_backup(
         &self,
         disk: &str,
@@ -55,9 +56,11 @@ impl Vm {
     pub async fn push_backups(&self, disks: &[Copied]) -> Result<Vec<PushBackup>, OperationError> {
         let mut rollback = Rollback::new(self);
         let starting = async {
-            let (mut actions, mut begun) = (Vec::new(), Vec::new());
+            let (mut actions, mut begun, mut ways) = (Vec::new(), Vec::new(), Vec::new());
             for Copied { disk, to, since } in disks {
-                let node = self.active_node(disk).await?;
+                let way = self.way_below(disk).await?;
+                let node = way.active.clone();
+                ways.push(way);
                 if let Some(name) = since {
                     self.whole_bitmap(disk, name).await?;
                 }

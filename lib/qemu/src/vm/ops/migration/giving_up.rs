@@ -11,7 +11,7 @@
 //! | `setup` | `migrate_cancel`: there may be no connection yet, and it is far from the last |
 //! | `active`, `device` | its connection is broken (`yank`) |
 //! | `pre-switchover` | `migrate_cancel`, unless somebody has let it go on: then it is broken |
-//! | `postcopy-active` and later | `migrate_cancel`, which QEMU refuses |
+//! | `postcopy-active` and later | nothing: QEMU 7.2 would carry out `migrate_cancel`, and the guest be at neither end |
 //!
 //! Nobody lets one go on while it is being given up, and the other way round: both reserve the same name ([`Vm::departure`]).
 
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{Vm, vm::supervisor::Chore};
 use qmp::{
-    CallError,
+    CallError, ErrorClass, Refusal,
     commands::{MigrateCancel, MigrateContinue, MigrationStatus, QueryStatus, RunState, Yank, YankInstance},
 };
 use std::time::Duration;
@@ -42,16 +42,18 @@ enum Remedy {
     Break,
     /// Somebody has ended it already.
     Wait,
+    /// The guest has moved before its memory.
+    TooLate,
 }
 
 fn remedy(status: Option<&MigrationStatus>, is_held: bool) -> Remedy {
     match status {
         None | Some(MigrationStatus::None) => Remedy::Nothing,
         Some(status) if is_over(status) => Remedy::Nothing,
+        Some(status) if has_moved(status) => Remedy::TooLate,
         Some(MigrationStatus::Cancelling) => Remedy::Wait,
         Some(MigrationStatus::Setup) => Remedy::Cancel,
         Some(MigrationStatus::PreSwitchover) if is_held => Remedy::Cancel,
-        Some(status) if has_moved(status) => Remedy::Cancel,
         Some(_) => Remedy::Break,
     }
 }
@@ -80,6 +82,7 @@ impl Migration {
                         return Ok(status);
                     }
                     Remedy::Wait => return Ok(status),
+                    Remedy::TooLate => return Err(self.too_late().await?),
                     Remedy::Break => self.break_up(held.is_some()).await?,
                 }
             }
@@ -91,6 +94,18 @@ impl Migration {
             Ok(_) | Err(OperationError::Job { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Why it is not given up whose guest has moved before its memory.
+    async fn too_late(&mut self) -> Result<OperationError, OperationError> {
+        use RunState::{FinishMigrate, Postmigrate};
+        if !matches!(self.follow.read(WHAT, &QueryStatus {}).await?.status, FinishMigrate | Postmigrate) {
+            return Ok(OperationError::Arriving);
+        }
+        let desc = "the guest has moved before its memory, which is to follow it".to_owned();
+        let refusal = Refusal { class: ErrorClass::GenericError, desc };
+        let source = CallError::Refused { command: "migrate_cancel".to_owned(), refusal };
+        Ok(OperationError::Qmp { action: "give up a migration".to_owned(), source })
     }
 
     /// Breaks its connection and waits until QEMU has noticed, or waits to be let go on, which it does not notice in.
@@ -163,7 +178,8 @@ mod tests {
     #[test]
     fn what_may_be_sending_the_last_is_never_cancelled() {
         use MigrationStatus::{
-            Active, Cancelled, Cancelling, Completed, Device, Failed, PostcopyActive, PreSwitchover, Setup,
+            Active, Cancelled, Cancelling, Completed, Device, Failed, PostcopyActive, PostcopyPaused,
+            PreSwitchover, Setup,
         };
         for (status, is_held, expected) in [
             (None, true, Remedy::Nothing),
@@ -173,7 +189,8 @@ mod tests {
             (Some(PreSwitchover), true, Remedy::Cancel),
             // It was let go: it may be further by now.
             (Some(PreSwitchover), false, Remedy::Break),
-            (Some(PostcopyActive), true, Remedy::Cancel),
+            (Some(PostcopyActive), true, Remedy::TooLate),
+            (Some(PostcopyPaused), true, Remedy::Nothing),
             (Some(Cancelling), true, Remedy::Wait),
             (Some(Completed), true, Remedy::Nothing),
             (Some(Failed), true, Remedy::Nothing),

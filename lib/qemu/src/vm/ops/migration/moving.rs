@@ -107,7 +107,7 @@ impl From<&Address> for Route {
 
 impl Vm {
     /// Moves the machine to another process that was started with [`crate::StartSpec::incoming`] and the same configuration. On success
-    /// the guest runs there if it ran here, and this process waits to be ended.
+    /// the guest runs there if it ran here, and this process waits to be ended. One that sleeps is woken for it by a QEMU before 9.0.
     ///
     /// A call that is dropped leaves the migration going: [`Vm::migration`] finds it, at both ends.
     ///
@@ -296,7 +296,7 @@ impl Vm {
                 Ok((Migrated::default(), stands && leaving.ran()))
             }
             (Err(source @ OperationError::Broken), _) | (Err(source), Some(Err(OperationError::Broken))) => {
-                if leaving.ran() && !arriving.moved_early {
+                if leaving.ran() && !arriving.is_noted {
                     // Nobody has heard yet that it is there.
                     destination.note(destination.to_run());
                 }
@@ -396,7 +396,7 @@ impl Alone {
     pub(super) fn until_over(vm: &Vm, alone: Reservation) -> (Self, oneshot::Sender<Infallible>) {
         let alone = Self(Arc::new(Mutex::new(Some(alone))));
         let (decided, is_decided) = oneshot::channel::<Infallible>();
-        let (held, mut migration) = (alone.clone(), Migration::of(vm));
+        let (held, mut migration) = (alone.clone(), Migration::leaving(vm));
         let until_over = Chore::Drive(Box::pin(async move {
             // Nothing comes but the end.
             let _ = is_decided.await;
@@ -426,6 +426,7 @@ impl Migration {
             // For who recovers it, where this comes no further.
             let vm = self.follow.vm();
             vm.note(vm.to_run());
+            self.is_noted = true;
             if status == Some(MigrationStatus::PostcopyActive) {
                 self.run_arrived().await?;
                 stands = false;

@@ -58,7 +58,6 @@ impl Vm {
         // A connection, not the file: what is written is synced here, and QEMU need not be allowed to write anywhere.
         let (input, theirs) = UnixStream::pair().map_err(host)?;
         let closed = Closed(input.try_clone().map_err(host)?);
-        self.wakes_for_its_state().await?;
         self.pause().await.map_err(failed("stop the guest"))?;
         // As long as the disk takes.
         let written = run(move || -> io::Result<()> {
