@@ -1,8 +1,8 @@
-//! Facts about processes from /proc. [`stat`], [`owner`], [`read_bytes`] and [`boot_id`] are answered at once; the command line of a process
+//! Facts about processes from /proc. [`stat`], [`owner`], [`run_times`] and [`boot_id`] are answered at once; the command line of a process
 //! may have to wait for its memory map, and what it has open lies anywhere ([`qmp::aside`]).
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
-use std::{fs, io, path::Path};
+use std::{collections::BTreeMap, ffi::OsString, fs, io, path::Path};
 
 /// Parts of /proc/pid/stat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,17 +85,24 @@ fn parse_owner(status: &str) -> Option<(u32, u32)> {
     Some((id("Uid:")?, id("Gid:")?))
 }
 
-/// How many bytes a process has read, of files and of what lies below them.
-pub(crate) fn read_bytes(pid: u32) -> io::Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/io"))?;
-    parse_read(&text)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unexpected form of /proc/pid/io"))
+/// For how long each thread of a process has run, in nanoseconds (schedstats in Linux's documentation of the scheduler). Linux may leave
+/// one out.
+pub(crate) fn run_times(pid: u32) -> io::Result<BTreeMap<OsString, u64>> {
+    let mut times = BTreeMap::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread = thread?;
+        // One that has just ended is of no interest.
+        if let Ok(text) = fs::read_to_string(thread.path().join("schedstat"))
+            && let Some(time) = parse_run_time(&text)
+        {
+            times.insert(thread.file_name(), time);
+        }
+    }
+    Ok(times)
 }
 
-/// One line for what system calls have read, one for what came from storage (proc(5)): neither has all.
-fn parse_read(io: &str) -> Option<u64> {
-    let figure = |name: &str| io.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-    Some(figure("rchar:")? + figure("read_bytes:")?)
+fn parse_run_time(schedstat: &str) -> Option<u64> {
+    schedstat.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// Names this boot of the host.
@@ -115,10 +122,11 @@ mod tests {
     }
 
     #[test]
-    fn a_process_has_read_what_calls_and_storage_say() {
-        let text = "rchar: 12\nwchar: 7\nsyscr: 1\nsyscw: 1\nread_bytes: 30\nwrite_bytes: 5\n";
-        assert_eq!(parse_read(text), Some(42));
-        assert_eq!(parse_read("rchar: 12\n"), None);
+    fn a_thread_has_run_for_the_first_of_its_figures() {
+        assert_eq!(parse_run_time("1700 42 3\n"), Some(1700));
+        assert_eq!(parse_run_time("\n"), None);
+        let times = run_times(rustix::process::getpid().as_raw_pid().try_into().unwrap()).unwrap();
+        assert!(times.values().any(|time| *time > 0), "{times:?}");
     }
 
     #[test]
