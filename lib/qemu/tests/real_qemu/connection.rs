@@ -1,17 +1,18 @@
 //! Monitor connections that break.
 
 use super::{LONG, config, qemu_missing, scratch, spec, started, until};
-use qemu::{Adoption, Exit, Responsive, Supervision, adopt};
+use qemu::{Adoption, Exit, Responsive, Supervision, Vm, adopt};
 use qmp::commands::RunState;
 use std::{fs, path::PathBuf, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
+    sync::mpsc::Sender,
     task::JoinSet,
 };
 
 /// Something between a machine and its manager that breaks connections.
-enum Fault {
+pub(crate) enum Fault {
     /// Both ends are closed.
     Cut,
     /// The manager reads what no QEMU says.
@@ -50,6 +51,57 @@ async fn proxy(
     }
 }
 
+/// A machine whose monitor connections break when they are told to, and wait to be opened again.
+pub(crate) struct Behind {
+    pub(crate) vm: Vm,
+    pub(crate) break_it: Sender<Fault>,
+    pub(crate) open: Sender<()>,
+    /// Where its monitor is.
+    pub(crate) real: PathBuf,
+    _tasks: JoinSet<Exit>,
+}
+
+impl Behind {
+    /// Nobody asks it for anything of their own accord.
+    pub(crate) async fn proxy((vm, tasks): (Vm, JoinSet<Exit>)) -> Self {
+        let record = vm.record().clone();
+        drop((vm, tasks));
+        let real = record.qmp_socket.with_file_name("real.sock");
+        fs::rename(&record.qmp_socket, &real).unwrap();
+        let listener = qemu::socket::listen(&record.qmp_socket).unwrap();
+        let (break_it, faults) = tokio::sync::mpsc::channel(1);
+        let (open, gate) = tokio::sync::mpsc::channel(1);
+        let mut tasks = JoinSet::new();
+        let forwarded = real.clone();
+        tasks.spawn(async move {
+            proxy(listener, forwarded, faults, gate).await;
+            Exit::Gone
+        });
+        let supervision = Supervision { interval: Duration::from_secs(600), patience: LONG };
+        let Adoption::Adopted(vm, supervisor) = adopt(record, LONG, supervision).await.unwrap() else {
+            panic!("not adopted")
+        };
+        tasks.spawn(supervisor);
+        Self { vm, break_it, open, real, _tasks: tasks }
+    }
+
+    /// Breaks the connection.
+    pub(crate) async fn cut(&self) {
+        self.break_it.send(Fault::Cut).await.unwrap();
+        until(&self.vm, "silence", |status| status.responsive != Responsive::Yes).await;
+    }
+
+    /// What another does with its monitor meanwhile.
+    pub(crate) async fn other<T>(&self, does: impl AsyncFnOnce(&qmp::Client) -> T) -> T {
+        let (client, driver) =
+            qmp::client(UnixStream::connect(&self.real).await.unwrap(), qmp::Options::default());
+        tokio::select! {
+            done = does(&client) => done,
+            reason = driver => panic!("{reason}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_broken_monitor_connection_is_opened_again_and_the_machine_does_not_notice() {
     let test = "a_broken_monitor_connection_is_opened_again_and_the_machine_does_not_notice";
@@ -57,24 +109,8 @@ async fn a_broken_monitor_connection_is_opened_again_and_the_machine_does_not_no
         return;
     }
     let directory = scratch();
-    let (vm, tasks) = started(spec(directory.path(), config())).await;
-    let record = vm.record().clone();
-    drop((vm, tasks));
-    let real = record.qmp_socket.with_file_name("real.sock");
-    fs::rename(&record.qmp_socket, &real).unwrap();
-    let listener = qemu::socket::listen(&record.qmp_socket).unwrap();
-    let (break_it, faults) = tokio::sync::mpsc::channel(1);
-    let (open, gate) = tokio::sync::mpsc::channel(1);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        proxy(listener, real, faults, gate).await;
-        Exit::Gone
-    });
-    let supervision = Supervision { interval: Duration::from_secs(600), patience: LONG };
-    let Adoption::Adopted(vm, supervisor) = adopt(record.clone(), LONG, supervision).await.unwrap() else {
-        panic!("not adopted")
-    };
-    tasks.spawn(supervisor);
+    let behind = Behind::proxy(started(spec(directory.path(), config())).await).await;
+    let Behind { vm, break_it, open, .. } = &behind;
     vm.resume().await.unwrap();
 
     for (fault, reason) in
@@ -82,7 +118,7 @@ async fn a_broken_monitor_connection_is_opened_again_and_the_machine_does_not_no
     {
         break_it.send(fault).await.unwrap();
         until(
-            &vm,
+            vm,
             "silence",
             |status| matches!(&status.responsive, Responsive::No(why) if why.contains(reason)),
         )
@@ -91,25 +127,17 @@ async fn a_broken_monitor_connection_is_opened_again_and_the_machine_does_not_no
         let refused = vm.pause().await.unwrap_err();
         assert!(matches!(refused, qmp::CallError::Closed { .. }), "{refused}");
         open.send(()).await.unwrap();
-        until(&vm, "an answer", |status| status.responsive == Responsive::Yes).await;
+        until(vm, "an answer", |status| status.responsive == Responsive::Yes).await;
         vm.pause().await.unwrap();
         assert_eq!(vm.status().run_state, RunState::Paused);
         vm.resume().await.unwrap();
     }
 
     // What changes while nobody listens is seen afterwards: somebody else halts the machine through its own socket.
-    break_it.send(Fault::Cut).await.unwrap();
-    until(&vm, "silence", |status| status.responsive != Responsive::Yes).await;
-    let other = UnixStream::connect(record.qmp_socket.with_file_name("real.sock")).await.unwrap();
-    let (client, driver) = qmp::client(other, qmp::Options::default());
-    let halt = async { client.call(&qmp::commands::Stop {}).await.map(drop) };
-    tokio::select! {
-        halted = halt => halted.unwrap(),
-        reason = driver => panic!("{reason}"),
-    }
-    drop(client);
+    behind.cut().await;
+    behind.other(async |client| client.call(&qmp::commands::Stop {}).await.map(drop)).await.unwrap();
     open.send(()).await.unwrap();
-    until(&vm, "its new state", |status| {
+    until(vm, "its new state", |status| {
         (&status.run_state, &status.responsive) == (&RunState::Paused, &Responsive::Yes)
     })
     .await;

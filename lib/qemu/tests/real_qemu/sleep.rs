@@ -1,7 +1,7 @@
 //! A guest that sleeps (ACPI S3): QEMU tells of it by two events of its own.
 
 use super::*;
-use crate::manager::manager;
+use crate::{connection::Behind, manager::manager};
 use qemu::{
     Ladder, Rung,
     manager::{Manager, State},
@@ -218,29 +218,89 @@ async fn a_guest_that_sleeps_is_moved_and_hears_its_button() {
     goes_off(&destination).await;
 }
 
+/// So slowly that it is not there before it is told to hurry.
+fn slowly() -> MigrationOptions {
+    MigrationOptions { bandwidth: Some(1 << 14), ..MigrationOptions::default() }
+}
+
+async fn hurries(vm: &Vm) {
+    let fast = MigrateSetParameters { max_bandwidth: Some(1 << 30), ..MigrateSetParameters::default() };
+    vm.qmp().call(&fast).await.unwrap();
+}
+
+fn is_sent(vm: &Vm) -> qmp::Waiter {
+    vm.qmp().waiter(|event| event.name == "MIGRATION" && event.data["status"] == "active")
+}
+
 #[tokio::test]
 async fn a_guest_that_falls_asleep_while_it_is_moved_hears_its_button() {
     let test = "a_guest_that_falls_asleep_while_it_is_moved_hears_its_button";
     if qemu_missing(test) {
         return;
     }
+    for is_followed in [true, false] {
+        let (here, there) = (scratch(), scratch());
+        let [(source, _supervised), (destination, _tasks)] = two(here.path(), there.path()).await;
+        let mut console = waits(&source).await;
+        let mut course = course(&source);
+        let via = qemu::config::Address::Unix(there.path().join("migration"));
+        let is_sent = is_sent(&source);
+        let falling_asleep = async {
+            is_sent.await.unwrap();
+            console.write_all(b"s").await.unwrap();
+            assert_eq!(told(&mut course, "SUSPEND").await, ["MIGRATION", "SUSPEND"]);
+            if !release::is_newer() {
+                assert_eq!(told(&mut course, "WAKEUP").await, ["WAKEUP"]);
+            }
+            hurries(&source).await;
+        };
+        if is_followed {
+            let options = slowly();
+            let moving = source.migrate_to(&destination, &via, &options);
+            tokio::join!(moving, falling_asleep).0.unwrap();
+        } else {
+            let arriving = destination.await_migration(&via, &slowly()).await.unwrap();
+            let leaving = source.migrate(&via, &slowly()).await.unwrap();
+            falling_asleep.await;
+            leaving.done().await.unwrap();
+            arriving.done().await.unwrap();
+            until(&destination, "there", |status| status.run_state == RunState::Paused).await;
+            destination.resume().await.unwrap();
+        }
+        goes_off(&destination).await;
+    }
+}
+
+#[tokio::test]
+async fn a_guest_that_falls_asleep_unseen_while_it_is_moved_hears_its_button() {
+    let test = "a_guest_that_falls_asleep_unseen_while_it_is_moved_hears_its_button";
+    if qemu_missing(test) {
+        return;
+    }
     let (here, there) = (scratch(), scratch());
-    let [(source, _supervised), (destination, _tasks)] = two(here.path(), there.path()).await;
-    let mut console = waits(&source).await;
-    let mut course = course(&source);
+    let [source, (destination, _tasks)] = two(here.path(), there.path()).await;
+    let source = Behind::proxy(source).await;
+    let mut console = waits(&source.vm).await;
     let via = qemu::config::Address::Unix(there.path().join("migration"));
-    let slowly = MigrationOptions { bandwidth: Some(1 << 14), ..MigrationOptions::default() };
-    let is_sent = source.qmp().waiter(|event| event.name == "MIGRATION" && event.data["status"] == "active");
-    let moving = source.migrate_to(&destination, &via, &slowly);
+    let is_sent = is_sent(&source.vm);
+    let options = slowly();
+    let moving = source.vm.migrate_to(&destination, &via, &options);
     let falling_asleep = async {
         is_sent.await.unwrap();
+        source.cut().await;
         console.write_all(b"s").await.unwrap();
-        assert_eq!(told(&mut course, "SUSPEND").await, ["MIGRATION", "SUSPEND"]);
+        let asleep = async |client: &qmp::Client| {
+            while client.call(&QueryStatus {}).await.unwrap().status != RunState::Suspended {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LONG, source.other(asleep)).await.unwrap();
+        source.open.send(()).await.unwrap();
+        until(&source.vm, "an answer", |status| status.responsive == Responsive::Yes).await;
         if !release::is_newer() {
-            assert_eq!(told(&mut course, "WAKEUP").await, ["WAKEUP"]);
+            until(&source.vm, "awake", |status| status.run_state == RunState::Running).await;
         }
-        let fast = MigrateSetParameters { max_bandwidth: Some(1 << 30), ..MigrateSetParameters::default() };
-        source.qmp().call(&fast).await.unwrap();
+        hurries(&source.vm).await;
     };
     tokio::join!(moving, falling_asleep).0.unwrap();
     goes_off(&destination).await;

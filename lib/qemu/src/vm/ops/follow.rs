@@ -23,6 +23,8 @@ pub(super) struct Follow {
     clients: watch::Receiver<Client>,
     client: Client,
     events: Subscription,
+    /// Another connection was opened for an answer: what was raised between is a gap.
+    missed: bool,
 }
 
 /// What was heard.
@@ -50,7 +52,7 @@ impl Follow {
         let client = clients.borrow_and_update().clone();
         let filter = Filter::names(names.iter().copied());
         let events = client.subscribe(filter.clone(), EVENTS);
-        Self { vm: vm.clone(), filter, clients, client, events }
+        Self { vm: vm.clone(), filter, clients, client, events, missed: false }
     }
 
     /// The machine.
@@ -61,6 +63,7 @@ impl Follow {
     /// What was announced until now is not heard any more.
     pub(super) fn forget(&mut self) {
         self.events = self.client.subscribe(self.filter.clone(), EVENTS);
+        self.missed = false;
     }
 
     /// Waits for an event, or for a gap in them. Dropping the future loses nothing.
@@ -68,6 +71,9 @@ impl Follow {
     /// # Errors
     /// [`OperationError::Ended`], [`OperationError::Lost`].
     pub(super) async fn heard(&mut self, what: &str) -> Result<Heard, OperationError> {
+        if std::mem::take(&mut self.missed) {
+            return Ok(Heard::Gap);
+        }
         match self.events.next().await {
             Ok(event) => Ok(Heard::Event(event)),
             Err(EventError::Lagged(_)) => Ok(Heard::Gap),
@@ -87,7 +93,10 @@ impl Follow {
     ) -> Result<C::Reply, OperationError> {
         loop {
             match self.client.call(question).await {
-                Err(CallError::Closed { .. }) => self.another(what).await?,
+                Err(CallError::Closed { .. }) => {
+                    self.another(what).await?;
+                    self.missed = true;
+                }
                 // It is busy, or its process is stopped: whoever does not want to wait drops the operation.
                 Err(CallError::Deadline { .. }) => {}
                 answer => return answer.map_err(failed(what)),
