@@ -55,16 +55,22 @@ async fn a_file_that_is_there_is_neither_emptied_nor_removed() {
     assert!(is_there(&guest.vm.snapshot_disks(&overlays).await.unwrap_err()));
     assert_eq!(files(), before);
     assert_eq!(fs::read(at("precious")).unwrap(), "precious".repeat(1 << 20).as_bytes());
-    // What is refused only when the file is made, likewise.
+    // What is refused only when a file is made, likewise: the second has no such bitmap, or is the first.
     guest.vm.add_bitmap("a", "since", Notes::InMemory).await.unwrap();
-    let twice = ["new", "newer"].map(|name| Copied {
-        disk: "a".into(),
-        to: CopyTarget::file(at(name), Format::Raw),
-        since: Some("since".into()),
-    });
-    let refused = guest.vm.push_backups(&twice).await;
-    assert!(matches!(refused, Err(OperationError::Qmp { .. })), "{refused:?}");
-    assert_eq!(files(), before);
+    for second in ["b", "a"] {
+        let both = [("a", "new"), (second, "newer")].map(|(disk, name)| Copied {
+            disk: disk.into(),
+            to: CopyTarget::file(at(name), Format::Raw),
+            since: Some("since".into()),
+        });
+        let refused = guest.vm.push_backups(&both).await.unwrap_err();
+        let expected = match second {
+            "a" => matches!(&refused, OperationError::InUse { disk, .. } if disk == "a"),
+            _ => matches!(&refused, OperationError::Unknown { what: "bitmap", .. }),
+        };
+        assert!(expected, "{refused:?}");
+        assert_eq!(files(), before);
+    }
     // One whose operation went well stays, for the owner alone.
     guest.vm.snapshot_disks(&[Overlay::new("a", at("overlay"))]).await.unwrap();
     assert_eq!(fs::metadata(at("overlay")).unwrap().permissions().mode() & 0o777, 0o600);
