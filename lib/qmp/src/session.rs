@@ -145,7 +145,7 @@ pub struct Session {
     in_band: usize,
     /// A call with descriptors is under way.
     fenced: bool,
-    /// Eight in band, and some out of band: too few for an index.
+    /// Seven in band, and some out of band: too few for an index.
     in_flight: Vec<Slot>,
     /// In-band calls that are not written yet.
     waiting: VecDeque<Call>,

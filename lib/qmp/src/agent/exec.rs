@@ -11,7 +11,10 @@ use base64::{DecodeError, Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Map;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::sync::{Mutex, oneshot};
+use tokio::{
+    sync::{Mutex, oneshot},
+    time::Instant,
+};
 
 /// A program to run, with the rights of the agent, which is root in most guests. No shell is between.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -171,18 +174,20 @@ impl Started {
         self.agent.post(facts, |reply| Input::Call { id, facts, arguments, file: None, reply })
     }
 
-    /// Waits for its end, however long that takes, also over a freeze of this connection: the agent is asked again and again, ever more rarely,
+    /// Waits for its end, however long that takes, also for ten minutes over a freeze of this connection: the agent is asked again and again, ever more rarely,
     /// since it sends no events. It may be dropped, as by a timeout, and waited for again, as after an error of an agent that was not there.
     ///
     /// # Errors
     /// [`ExecError`].
     pub async fn finished(&self) -> Result<Finished, ExecError> {
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut frozen_since) = (FIRST_PAUSE, None);
         loop {
             match self.poll().await {
                 Ok(Some(finished)) => return Ok(finished),
-                // A freeze has its limit.
-                Ok(None) | Err(ExecError::Agent(AgentError::Frozen { .. })) => {}
+                Ok(None) => frozen_since = None,
+                // A freeze has its limit, but may not be thawed by then.
+                Err(ExecError::Agent(AgentError::Frozen { .. }))
+                    if frozen_since.get_or_insert_with(Instant::now).elapsed() < OVER_A_FREEZE => {}
                 Err(error) => return Err(error),
             }
             tokio::time::sleep(pause).await;
@@ -195,6 +200,9 @@ impl Started {
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
 const LAST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Far longer than any freeze is meant to last.
+const OVER_A_FREEZE: Duration = Duration::from_secs(600);
 
 fn finished(outcome: ExecOutcome) -> Result<Finished, ExecError> {
     let bytes = |data: Option<String>| STANDARD.decode(data.unwrap_or_default()).map_err(ExecError::Output);

@@ -1,7 +1,7 @@
 //! The end of a program, which the agent tells once.
 
 use super::{Guest, World, freeze, once, world};
-use crate::agent::{Agent, End, Finished, Program, Started};
+use crate::agent::{Agent, AgentError, End, ExecError, Finished, Program, Started};
 use std::{sync::atomic::Ordering, time::Duration};
 
 const MOMENT: Duration = Duration::from_secs(1);
@@ -49,6 +49,13 @@ async fn who_waits_for_a_program_waits_over_a_freeze() {
     assert!(tokio::time::timeout(MOMENT, running.as_mut()).await.is_err(), "nothing is asked meanwhile");
     frozen.thaw().await.unwrap();
     assert_eq!(running.await.unwrap(), expected());
+    // One that is never thawed ends the wait.
+    let mut running = Box::pin(agent.exec(&program));
+    assert!(tokio::time::timeout(MOMENT, running.as_mut()).await.is_err());
+    guest.stuck.store(true, Ordering::Relaxed);
+    let _frozen = freeze(&agent).await;
+    let waited = tokio::time::timeout(3600 * MOMENT, running).await.expect("it ends").unwrap_err();
+    assert!(matches!(waited, ExecError::Agent(AgentError::Frozen { .. })), "{waited}");
 }
 
 #[tokio::test(start_paused = true)]
