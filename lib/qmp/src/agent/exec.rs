@@ -11,10 +11,7 @@ use base64::{DecodeError, Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Map;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::{
-    sync::{Mutex, oneshot},
-    time::Instant,
-};
+use tokio::sync::{Mutex, oneshot};
 
 /// A program to run, with the rights of the agent, which is root in most guests. No shell is between.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -180,14 +177,13 @@ impl Started {
     /// # Errors
     /// [`ExecError`].
     pub async fn finished(&self) -> Result<Finished, ExecError> {
-        let (mut pause, mut frozen_since) = (FIRST_PAUSE, None);
+        let (mut pause, mut frozen) = (FIRST_PAUSE, Duration::ZERO);
         loop {
             match self.poll().await {
                 Ok(Some(finished)) => return Ok(finished),
-                Ok(None) => frozen_since = None,
+                Ok(None) => frozen = Duration::ZERO,
                 // A freeze has its limit, but may not be thawed by then.
-                Err(ExecError::Agent(AgentError::Frozen { .. }))
-                    if frozen_since.get_or_insert_with(Instant::now).elapsed() < OVER_A_FREEZE => {}
+                Err(ExecError::Agent(AgentError::Frozen { .. })) if frozen < OVER_A_FREEZE => frozen += pause,
                 Err(error) => return Err(error),
             }
             tokio::time::sleep(pause).await;

@@ -260,7 +260,12 @@ impl Vm {
             if let Err(error) = begun
                 && migration.info().await?.status == Some(MigrationStatus::Active)
             {
-                migration.give_up().await?;
+                let given_up = migration.give_up().await;
+                if migration.moved_early {
+                    // It began all the same, and is followed to its end.
+                    return Ok(());
+                }
+                given_up?;
                 return Err(error);
             }
         }
