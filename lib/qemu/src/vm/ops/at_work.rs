@@ -116,8 +116,9 @@ impl Patience {
         {
             self.ran += now.since(last);
         }
-        // What is not seen is taken to come further.
-        let is_unseen = now.progress.served.as_ref().is_some_and(|served| served.before.is_empty());
+        // What is not seen is taken to come further; a kernel that counts nothing says 0.
+        let is_unseen =
+            now.progress.served.as_ref().is_some_and(|served| served.before.values().all(|ran| *ran == 0));
         let is_beyond = is_unseen
             || now.progress.counted != self.counted
             || self.ran >= LITTLE.saturating_mul(self.looks);
@@ -167,15 +168,15 @@ mod tests {
     fn what_comes_no_further_is_waited_for_no_longer_than_it_may_take() {
         for (what, limit) in [(What::Waits, LEFT_TO_OTHERS), (What::Goes, STALLED)] {
             let mut patience = Patience::default();
-            assert_eq!(waits(&mut patience, &found(what, 7, 0)), limit);
+            assert_eq!(waits(&mut patience, &found(what, 7, 1)), limit);
         }
         // What waits has been going on before, or the other way round.
         let mut patience = Patience::default();
-        assert!(!patience.is_over(found(What::Goes, 7, 0), STALLED));
-        assert_eq!(waits(&mut patience, &found(What::Waits, 7, 0)), LEFT_TO_OTHERS);
+        assert!(!patience.is_over(found(What::Goes, 7, 1), STALLED));
+        assert_eq!(waits(&mut patience, &found(What::Waits, 7, 1)), LEFT_TO_OTHERS);
         let mut patience = Patience::default();
-        assert!(!patience.is_over(found(What::Waits, 7, 0), LEFT_TO_OTHERS));
-        assert_eq!(waits(&mut patience, &found(What::Goes, 7, 0)), STALLED);
+        assert!(!patience.is_over(found(What::Waits, 7, 1), LEFT_TO_OTHERS));
+        assert_eq!(waits(&mut patience, &found(What::Goes, 7, 1)), STALLED);
     }
 
     #[test]
@@ -194,6 +195,9 @@ mod tests {
         assert_eq!((patience.looks, patience.waited), (0, LOOK), "it has come further");
         // Nothing is said of what is not seen.
         let mut unseen = found(What::Goes, 4, 0);
+        for look in 0..5 {
+            assert!(!patience.is_over(unseen.clone(), STALLED), "not counted, at {look}");
+        }
         unseen.progress.served = Some(Served::default());
         for look in 0..5 {
             assert!(!patience.is_over(unseen.clone(), STALLED), "unseen, at {look}");
