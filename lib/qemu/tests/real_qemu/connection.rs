@@ -151,26 +151,9 @@ async fn a_machine_whose_monitor_is_lost_ends_by_a_signal() {
         return;
     }
     let directory = scratch();
-    let (vm, tasks) = started(spec(directory.path(), config())).await;
-    let record = vm.record().clone();
-    drop((vm, tasks));
-    let real = record.qmp_socket.with_file_name("real.sock");
-    fs::rename(&record.qmp_socket, &real).unwrap();
-    let listener = qemu::socket::listen(&record.qmp_socket).unwrap();
-    let (break_it, faults) = tokio::sync::mpsc::channel(1);
     // Never opened again.
-    let (_closed, gate) = tokio::sync::mpsc::channel(1);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        proxy(listener, real, faults, gate).await;
-        Exit::Gone
-    });
-    let Adoption::Adopted(vm, supervisor) = adopt(record, LONG, Supervision::default()).await.unwrap() else {
-        panic!("not adopted")
-    };
-    tasks.spawn(supervisor);
-    break_it.send(Fault::Cut).await.unwrap();
-    until(&vm, "silence", |status| status.responsive != Responsive::Yes).await;
+    let behind = Behind::proxy(started(spec(directory.path(), config())).await).await;
+    behind.cut().await;
     let moment = Duration::from_millis(200);
     let ladder = qemu::Ladder {
         button: moment,
@@ -179,5 +162,5 @@ async fn a_machine_whose_monitor_is_lost_ends_by_a_signal() {
         terminate: LONG,
         ..qemu::Ladder::default()
     };
-    assert_eq!(vm.shutdown(ladder).await.unwrap(), (qemu::Rung::Terminate, Exit::Code(0)));
+    assert_eq!(behind.vm.shutdown(ladder).await.unwrap(), (qemu::Rung::Terminate, Exit::Code(0)));
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::{connection::Behind, manager::manager};
 use qemu::{
     Ladder, Rung,
+    config::Address,
     manager::{Manager, State},
     vm::MigrationOptions,
 };
@@ -155,15 +156,37 @@ async fn goes_off(vm: &Vm) {
 }
 
 /// A machine that stands before its first instruction, and one that waits for its state.
-async fn two(here: &Path, there: &Path) -> [(Vm, JoinSet<Exit>); 2] {
-    let config = Config { disks: vec![boot_disk(here, SLEEPER)], ..config() };
-    let source = started(spec(here, config.clone())).await;
-    let incoming = StartSpec { incoming: qemu::Incoming::State, ..spec(there, config) };
-    let destination = started(incoming).await;
-    [source, destination]
+struct Two {
+    source: Vm,
+    supervised: JoinSet<Exit>,
+    destination: Vm,
+    _tasks: JoinSet<Exit>,
+    via: Address,
+    here: Scratch,
+    _there: Scratch,
 }
 
-/// QEMU 7.2 would say that it is, and let it run at its first key.
+impl Two {
+    async fn new() -> Self {
+        let (here, there) = (scratch(), scratch());
+        let config = Config { disks: vec![boot_disk(here.path(), SLEEPER)], ..config() };
+        let (source, supervised) = started(spec(here.path(), config.clone())).await;
+        let incoming = StartSpec { incoming: qemu::Incoming::State, ..spec(there.path(), config) };
+        let (destination, tasks) = started(incoming).await;
+        let via = Address::Unix(there.path().join("migration"));
+        Self { source, supervised, destination, _tasks: tasks, via, here, _there: there }
+    }
+
+    /// The first of them sleeps; what becomes of its guest from then on.
+    async fn asleep() -> (Self, Subscription) {
+        let two = Self::new().await;
+        two.source.resume().await.unwrap();
+        drop(sleeps(&two.source).await);
+        let course = course(&two.source);
+        (two, course)
+    }
+}
+
 #[tokio::test]
 async fn a_guest_that_sleeps_is_paused_until_it_is_resumed() {
     let test = "a_guest_that_sleeps_is_paused_until_it_is_resumed";
@@ -205,17 +228,13 @@ async fn a_guest_that_sleeps_is_moved_and_hears_its_button() {
     if qemu_missing(test) {
         return;
     }
-    let (here, there) = (scratch(), scratch());
-    let [(source, _supervised), (destination, _tasks)] = two(here.path(), there.path()).await;
-    source.resume().await.unwrap();
-    drop(sleeps(&source).await);
-    let mut course = course(&source);
-    let via = qemu::config::Address::Unix(there.path().join("migration"));
-    source.migrate_to(&destination, &via, &MigrationOptions::default()).await.unwrap();
+    let (two, mut course) = Two::asleep().await;
+    let destination = &two.destination;
+    two.source.migrate_to(destination, &two.via, &MigrationOptions::default()).await.unwrap();
     assert_eq!(told(&mut course, "STOP").await, woken_for(&["MIGRATION", "STOP"]));
     let arrived = destination.qmp().call(&QueryStatus {}).await.unwrap().status;
     assert_eq!(arrived, if release::is_newer() { RunState::Suspended } else { RunState::Running });
-    goes_off(&destination).await;
+    goes_off(destination).await;
 }
 
 /// So slowly that it is not there before it is told to hurry.
@@ -239,12 +258,11 @@ async fn a_guest_that_falls_asleep_while_it_is_moved_hears_its_button() {
         return;
     }
     for is_followed in [true, false] {
-        let (here, there) = (scratch(), scratch());
-        let [(source, _supervised), (destination, _tasks)] = two(here.path(), there.path()).await;
-        let mut console = waits(&source).await;
-        let mut course = course(&source);
-        let via = qemu::config::Address::Unix(there.path().join("migration"));
-        let is_sent = is_sent(&source);
+        let two = Two::new().await;
+        let Two { source, destination, via, .. } = &two;
+        let mut console = waits(source).await;
+        let mut course = course(source);
+        let is_sent = is_sent(source);
         let falling_asleep = async {
             is_sent.await.unwrap();
             console.write_all(b"s").await.unwrap();
@@ -252,22 +270,22 @@ async fn a_guest_that_falls_asleep_while_it_is_moved_hears_its_button() {
             if !release::is_newer() {
                 assert_eq!(told(&mut course, "WAKEUP").await, ["WAKEUP"]);
             }
-            hurries(&source).await;
+            hurries(source).await;
         };
         if is_followed {
             let options = slowly();
-            let moving = source.migrate_to(&destination, &via, &options);
+            let moving = source.migrate_to(destination, via, &options);
             tokio::join!(moving, falling_asleep).0.unwrap();
         } else {
-            let arriving = destination.await_migration(&via, &slowly()).await.unwrap();
-            let leaving = source.migrate(&via, &slowly()).await.unwrap();
+            let arriving = destination.await_migration(via, &slowly()).await.unwrap();
+            let leaving = source.migrate(via, &slowly()).await.unwrap();
             falling_asleep.await;
             leaving.done().await.unwrap();
             arriving.done().await.unwrap();
-            until(&destination, "there", |status| status.run_state == RunState::Paused).await;
+            until(destination, "there", |status| status.run_state == RunState::Paused).await;
             destination.resume().await.unwrap();
         }
-        goes_off(&destination).await;
+        goes_off(destination).await;
     }
 }
 
@@ -277,11 +295,9 @@ async fn a_guest_that_falls_asleep_unseen_while_it_is_moved_hears_its_button() {
     if qemu_missing(test) {
         return;
     }
-    let (here, there) = (scratch(), scratch());
-    let [source, (destination, _tasks)] = two(here.path(), there.path()).await;
-    let source = Behind::proxy(source).await;
+    let Two { source, supervised, destination, _tasks, via, here: _here, _there } = Two::new().await;
+    let source = Behind::proxy((source, supervised)).await;
     let mut console = waits(&source.vm).await;
-    let via = qemu::config::Address::Unix(there.path().join("migration"));
     let is_sent = is_sent(&source.vm);
     let options = slowly();
     let moving = source.vm.migrate_to(&destination, &via, &options);
@@ -312,17 +328,13 @@ async fn a_guest_that_sleeps_is_saved_and_hears_its_button() {
     if qemu_missing(test) {
         return;
     }
-    let (here, there) = (scratch(), scratch());
-    let [(source, _supervised), (destination, _tasks)] = two(here.path(), there.path()).await;
-    source.resume().await.unwrap();
-    drop(sleeps(&source).await);
-    let mut course = course(&source);
-    let file = here.path().join("state");
-    source.save(&file).await.unwrap();
+    let (two, mut course) = Two::asleep().await;
+    let file = two.here.path().join("state");
+    two.source.save(&file).await.unwrap();
     assert_eq!(told(&mut course, "STOP").await, woken_for(&["STOP"]));
-    destination.restore(&file).await.unwrap();
-    destination.resume().await.unwrap();
-    goes_off(&destination).await;
+    two.destination.restore(&file).await.unwrap();
+    two.destination.resume().await.unwrap();
+    goes_off(&two.destination).await;
 }
 
 #[tokio::test]
