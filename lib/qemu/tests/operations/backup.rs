@@ -45,7 +45,7 @@ pub(crate) fn nbd_server(file: &Path, socket: &Path) -> Server {
     Server(child)
 }
 
-fn convert(from: &str, format: &str, to: &Path) -> bool {
+pub(crate) fn convert(from: &str, format: &str, to: &Path) -> bool {
     let mut command = Command::new("qemu-img");
     command
         .args(["convert", "-f", format, "-O", "raw", from])

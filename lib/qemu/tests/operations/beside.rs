@@ -65,7 +65,9 @@ async fn a_file_that_is_there_is_neither_emptied_nor_removed() {
         });
         let refused = guest.vm.push_backups(&both).await.unwrap_err();
         let expected = match second {
-            "a" => matches!(&refused, OperationError::InUse { disk, .. } if disk == "a"),
+            "a" => {
+                matches!(&refused, OperationError::InUse { disk, by } if disk == "a" && by.contains("same call"))
+            }
             _ => matches!(&refused, OperationError::Unknown { what: "bitmap", .. }),
         };
         assert!(expected, "{refused:?}");

@@ -1,12 +1,21 @@
-//! Disks below filters: limits, copies of what is read, backups that are pulled.
+//! Disks below filters: limits, copies of what is read, backups.
 
-use crate::guest::{Guest, config, missing};
+use crate::{
+    backup::{convert, nbd_server},
+    guest::{Guest, config, missing},
+};
 use qemu::{
     Config,
     config::{Address, Disk, Format, Image, Limits, Throttle},
     vm::{CopyTarget, OperationError, Overlay, Pulled, Served},
 };
+use qmp::commands::{JobPause, JobResume, QueryJobs};
 use std::{fs, path::Path, process::Command};
+use tokio::{
+    io::{AsyncReadExt, copy},
+    net::{UnixListener, UnixStream},
+    sync::oneshot,
+};
 
 /// A disk of 8 MiB, with limits that nothing here reaches.
 fn limited(directory: &Path) -> Disk {
@@ -151,5 +160,71 @@ async fn a_disk_is_not_served_while_it_is_copied_nor_copied_while_it_is_served()
         let disk = limited(directory.path());
         let disk = if is_limited { disk } else { Disk { throttle: None, ..disk } };
         one_at_a_time(directory.path(), config().disk(disk)).await;
+    }
+}
+
+/// Joins a client to a server, which gets no more than some of the disk before the gate is opened.
+async fn gate(gate: UnixListener, server: &Path, opened: oneshot::Receiver<()>) {
+    let (client, _) = gate.accept().await.unwrap();
+    let server = UnixStream::connect(server).await.unwrap();
+    let ((mut asks, mut hears), (mut answers, mut told)) = (client.into_split(), server.into_split());
+    let asking = async {
+        copy(&mut (&mut asks).take(4 << 20), &mut told).await.unwrap();
+        opened.await.unwrap();
+        copy(&mut asks, &mut told).await.unwrap();
+    };
+    tokio::join!(asking, copy(&mut answers, &mut hears)).1.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_is_backed_up_gets_another_image() {
+    let test = "a_disk_that_is_backed_up_gets_another_image";
+    if missing(test, true) {
+        return;
+    }
+    for is_limited in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let disk = limited(directory.path());
+        let disk = if is_limited { disk } else { Disk { throttle: None, ..disk } };
+        // More than QEMU copies at once (64 requests of 1 MiB).
+        let size = 96 << 20;
+        fs::write(at("disk.raw"), vec![b'd'; size]).unwrap();
+        let mut guest = Guest::linux(directory.path(), config().disk(disk)).await;
+        let vm = guest.vm.clone();
+        fs::write(at("first"), vec![0; size]).unwrap();
+        let _server = nbd_server(&at("first"), &at("nbd.sock"));
+        let (open, opened) = oneshot::channel();
+        let (listening, server) = (UnixListener::bind(at("gate.sock")).unwrap(), at("nbd.sock"));
+        let joined = tokio::spawn(async move { gate(listening, &server, opened).await });
+        let server = Address::Unix(at("gate.sock"));
+        let held = CopyTarget::Nbd { server, export: "copy".into(), tls: None };
+        let mut first = vm.push_backup("root", &held, None).await.unwrap();
+        // QEMU lets everything wait for a request that is begun: it is paused before all are.
+        let id = vm.qmp().call(&QueryJobs {}).await.unwrap().remove(0).id;
+        vm.qmp().call(&JobPause { id: id.clone() }).await.unwrap();
+        open.send(()).unwrap();
+
+        guest.run("printf one >/dev/vda; sync").await;
+        // QEMU takes this, and 7.2 ends where both are over at once.
+        let second = CopyTarget::file(at("second"), Format::Raw);
+        let refused = vm.push_backup("root", &second, None).await.unwrap_err();
+        assert!(matches!(refused, OperationError::InUse { by: "a job", .. }) && !at("second").exists());
+        vm.snapshot_disks(&[Overlay::new("root", at("overlay"))]).await.unwrap();
+        guest.run("printf two >/dev/vda; sync").await;
+        vm.stream_disk("root").await.unwrap().done().await.unwrap();
+        let (done, of) = first.progress().await.unwrap().unwrap();
+        assert!(done < of, "the first is not over");
+        vm.qmp().call(&JobResume { id }).await.unwrap();
+        first.done().await.unwrap();
+        joined.await.unwrap();
+        guest.quit().await;
+        assert!(convert(at("overlay").to_str().unwrap(), "qcow2", &at("flat")));
+        for (file, beginning) in [("first", b"dddd"), ("disk.raw", b"oned"), ("flat", b"twod")] {
+            let content = fs::read(at(file)).unwrap();
+            let (begins, rest) = content.split_at(4);
+            assert!(begins == beginning && rest.iter().all(|byte| *byte == b'd'), "{file}");
+            assert_eq!(content.len(), size, "{file}");
+        }
     }
 }

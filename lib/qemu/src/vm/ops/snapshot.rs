@@ -161,7 +161,8 @@ impl Vm {
     /// Puts new overlays on top of disks, all at the same moment of the guest. Answers the names of their nodes, in order.
     ///
     /// # Errors
-    /// [`OperationError`]; the machine is as before then. [`OperationError::InUse`] while a job of one of the disks goes on.
+    /// [`OperationError`]; the machine is as before then. [`OperationError::InUse`] while one of the disks is mirrored or committed;
+    /// QEMU refuses one that is streamed, and takes one that is backed up.
     pub async fn snapshot_disks(&self, overlays: &[Overlay]) -> Result<Vec<String>, OperationError> {
         let mut rollback = Rollback::new(self);
         let taken = self.take_overlays(overlays, &mut rollback).await;
@@ -253,7 +254,8 @@ impl Vm {
     /// can be removed ([`Vm::forget_node`]).
     ///
     /// # Errors
-    /// [`OperationError`]; [`OperationError::InUse`] while another job of the disk goes on.
+    /// [`OperationError`]; [`OperationError::InUse`] while the disk is mirrored or committed. QEMU refuses one that is streamed, and takes one that is
+    /// backed up.
     pub async fn stream_disk(&self, disk: &str) -> Result<Job, OperationError> {
         let (way, id) = (self.way_below(disk).await?, job_id("stream"));
         let stream = BlockStream {

@@ -37,7 +37,7 @@ impl Vm {
     /// # Errors
     /// [`OperationError`]; nothing goes on then. [`OperationError::Unknown`] also for a bitmap that has not noted every change, which was
     /// told to stand still or whose process was killed: forget it, begin another, and copy all. [`OperationError::InUse`] while another job of
-    /// the disk goes on.
+    /// the disk goes on, such as another backup that QEMU writes.
     pub async fn push_backup(
         &self,
         disk: &str,
@@ -57,8 +57,14 @@ impl Vm {
         let mut rollback = Rollback::new(self);
         let starting = async {
             let (mut actions, mut begun, mut ways) = (Vec::new(), Vec::new(), Vec::new());
-            for Copied { disk, to, since } in disks {
-                let way = self.way_below(disk).await?;
+            for (index, Copied { disk, to, since }) in disks.iter().enumerate() {
+                if disks[..index].iter().any(|before| before.disk == *disk) {
+                    return Err(OperationError::InUse {
+                        disk: disk.clone(),
+                        by: "a backup of the same call",
+                    });
+                }
+                let way = self.way_to_copy(disk).await?;
                 let node = way.active.clone();
                 ways.push(way);
                 if let Some(name) = since {
