@@ -178,18 +178,20 @@ impl Vm {
     /// 9.0).
     ///
     /// # Errors
-    /// [`CallError`], as of [`Vm::resume`]; [`CallError::Deadline`] also where an image that is being made does not come to its end, and then
-    /// the guest was not stopped.
+    /// [`CallError`], also of [`Vm::wake`]; [`CallError::Deadline`] also where an image that is being made does not come to its end, and then
+    /// the guest was not stopped. After one of `query-status` QEMU has been told and is silent since: a guest stands, unless it sleeps.
     pub async fn pause(&self) -> Result<(), CallError> {
         // QEMU 7.2 would end: `ops/listing.rs`.
         let _none_is_made = self.while_none_is_made("stop").await?;
-        if self.status().run_state == RunState::Suspended {
-            // QEMU 7.2 would say yes, and have it run as soon as it wakes.
-            self.wakes_for_its_state().await?;
+        loop {
+            self.pauses.fetch_add(1, Relaxed);
+            self.qmp().call(&Stop {}).await?;
+            if self.read_again().await?.run_state != RunState::Suspended {
+                return Ok(());
+            }
+            // QEMU before 9.0 has said yes, and would have it run as soon as it wakes.
+            self.is_awake().await?;
         }
-        self.pauses.fetch_add(1, Relaxed);
-        self.qmp().call(&Stop {}).await?;
-        self.read_again().await.map(drop)
     }
 
     /// The pauses until now.
@@ -203,11 +205,18 @@ impl Vm {
     /// # Errors
     /// [`CallError`] of the button, not of the guest.
     pub async fn powerdown(&self, deadline: Duration) -> Result<Powerdown, CallError> {
-        let _ = tokio::time::timeout(deadline, self.stirs()).await;
-        self.qmp().call(&SystemPowerdown {}).await?;
-        // Cancel safety: neither loses anything when dropped.
+        let late = tokio::time::sleep(deadline);
+        tokio::pin!(late);
+        // Cancel safety, here and below: what is waited for goes on when it is dropped, or is of no more interest.
         tokio::select! {
+            () = self.stirs() => {}
+            () = &mut late => {}
+        }
+        self.qmp().call(&SystemPowerdown {}).await?;
+        tokio::select! {
+            biased;
             off = self.off(deadline) => Ok(off),
+            () = late => Ok(Powerdown::Ignored),
             never = self.keeps_pressing() => match never {},
         }
     }
@@ -229,21 +238,19 @@ impl Vm {
         }
     }
 
-    /// Resets the machine as its button would, and waits until its devices are reset and its CPUs begin anew; those of a guest that slept, too,
-    /// whose firmware may wake it.
+    /// Resets the machine as its button would, and waits until its devices are reset and its CPUs begin anew. One that sleeps is woken for it: QEMU
+    /// would leave it standing.
     ///
     /// # Errors
-    /// [`CallError`]; [`CallError::Deadline`] and [`CallError::Closed`] when it is unknown whether the machine was reset.
+    /// [`CallError`], also of [`Vm::wake`]; [`CallError::Deadline`] and [`CallError::Closed`] when it is unknown whether the machine was reset.
     pub async fn reset(&self) -> Result<(), CallError> {
+        self.is_awake().await?;
         // QEMU announces it from its main loop, after the devices are reset.
         let is_done = |event: &Event| {
             let reason = event.data.get("reason").and_then(serde_json::Value::as_str);
             event.name == "RESET" && reason == Some("host-qmp-system-reset")
         };
-        let slept = self.status().run_state == RunState::Suspended;
-        self.done_when(&SystemReset {}, is_done).await?;
-        // QEMU leaves it standing.
-        if slept && self.status().run_state == RunState::Prelaunch { self.resume().await } else { Ok(()) }
+        self.done_when(&SystemReset {}, is_done).await
     }
 
     /// Has QEMU do what it announces when it is done. [`Vm::status`] is newer than that on return.

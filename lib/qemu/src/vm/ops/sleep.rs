@@ -35,22 +35,33 @@ impl Vm {
     /// # Errors
     /// [`CallError`] of one that sleeps on.
     pub(in crate::vm) async fn wakes_for_its_state(&self) -> Result<(), CallError> {
-        let client = self.qmp();
-        let asleep = async || -> Result<bool, CallError> {
-            Ok(client.call(&QueryStatus {}).await?.status == RunState::Suspended)
-        };
-        if !asleep().await? {
+        if !self.sleeps().await? {
             return Ok(());
         }
         // No command or event tells it.
-        if client.call(&QueryVersion {}).await?.qemu.major >= 9 {
+        if self.qmp().call(&QueryVersion {}).await?.qemu.major >= 9 {
+            return Ok(());
+        }
+        self.is_awake().await
+    }
+
+    /// Wakes a guest if it sleeps.
+    ///
+    /// # Errors
+    /// [`CallError`] of one that sleeps on.
+    pub(in crate::vm) async fn is_awake(&self) -> Result<(), CallError> {
+        if !self.sleeps().await? {
             return Ok(());
         }
         match self.wake().await {
             // It may have woken by itself.
-            Err(error) if asleep().await? => Err(error),
+            Err(error) if self.sleeps().await? => Err(error),
             _ => Ok(()),
         }
+    }
+
+    async fn sleeps(&self) -> Result<bool, CallError> {
+        Ok(self.qmp().call(&QueryStatus {}).await?.status == RunState::Suspended)
     }
 }
 
