@@ -10,7 +10,7 @@ use qemu::{
 };
 use qmp::{
     Filter, Subscription,
-    commands::{MigrateSetParameters, QueryStatus},
+    commands::{Migrate, MigrateSetParameters, QueryStatus},
 };
 use std::process::Command;
 
@@ -278,41 +278,105 @@ fn is_sent(vm: &Vm) -> qmp::Waiter {
     vm.qmp().waiter(|event| event.name == "MIGRATION" && event.data["status"] == "active")
 }
 
+impl Two {
+    /// Has a guest that waits for it fall asleep while it is sent.
+    async fn falls_asleep(&self, console: &mut UnixStream, course: &mut Subscription) {
+        console.write_all(b"s").await.unwrap();
+        told(course, "SUSPEND").await;
+    }
+
+    /// Sees it woken where it is to be, before it is there; then the rest is sent.
+    async fn is_woken(&self, course: &mut Subscription) {
+        if !release::is_newer() {
+            assert_eq!(told(course, "WAKEUP").await, ["WAKEUP"]);
+        }
+        hurries(&self.source).await;
+    }
+
+    /// It stands where it has arrived, as nobody was there to let it run.
+    async fn arrives(&self) {
+        if let Some(arriving) = self.destination.migration().await.unwrap() {
+            arriving.done().await.unwrap();
+        }
+        until(&self.destination, "there", |status| status.run_state == RunState::Paused).await;
+        self.destination.resume().await.unwrap();
+        goes_off(&self.destination).await;
+    }
+}
+
 #[tokio::test]
 async fn a_guest_that_falls_asleep_while_it_is_moved_hears_its_button() {
     let test = "a_guest_that_falls_asleep_while_it_is_moved_hears_its_button";
     if qemu_missing(test) {
         return;
     }
-    for is_followed in [true, false] {
+    let two = Two::new().await;
+    let mut console = waits(&two.source).await;
+    let (mut course, is_sent, options) = (course(&two.source), is_sent(&two.source), slowly());
+    let moving = two.source.migrate_to(&two.destination, &two.via, &options);
+    let falling_asleep = async {
+        is_sent.await.unwrap();
+        two.falls_asleep(&mut console, &mut course).await;
+        two.is_woken(&mut course).await;
+    };
+    tokio::join!(moving, falling_asleep).0.unwrap();
+    goes_off(&two.destination).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_falls_asleep_while_nobody_waits_for_its_move_hears_its_button() {
+    let test = "a_guest_that_falls_asleep_while_nobody_waits_for_its_move_hears_its_button";
+    if qemu_missing(test) {
+        return;
+    }
+    for has_left in [false, true] {
         let two = Two::new().await;
-        let Two { source, destination, via, .. } = &two;
-        let mut console = waits(source).await;
-        let mut course = course(source);
-        let is_sent = is_sent(source);
-        let falling_asleep = async {
-            is_sent.await.unwrap();
-            console.write_all(b"s").await.unwrap();
-            assert_eq!(told(&mut course, "SUSPEND").await, ["MIGRATION", "SUSPEND"]);
-            if !release::is_newer() {
-                assert_eq!(told(&mut course, "WAKEUP").await, ["WAKEUP"]);
+        let mut console = waits(&two.source).await;
+        let (mut course, is_sent, options) = (course(&two.source), is_sent(&two.source), slowly());
+        if has_left {
+            tokio::select! {
+                moved = two.source.migrate_to(&two.destination, &two.via, &options) => panic!("{moved:?}"),
+                sent = is_sent => drop(sent.unwrap()),
             }
-            hurries(source).await;
-        };
-        if is_followed {
-            let options = slowly();
-            let moving = source.migrate_to(destination, via, &options);
-            tokio::join!(moving, falling_asleep).0.unwrap();
         } else {
-            let arriving = destination.await_migration(via, &slowly()).await.unwrap();
-            let leaving = source.migrate(via, &slowly()).await.unwrap();
-            falling_asleep.await;
-            leaving.done().await.unwrap();
-            arriving.done().await.unwrap();
-            until(destination, "there", |status| status.run_state == RunState::Paused).await;
-            destination.resume().await.unwrap();
+            drop(two.destination.await_migration(&two.via, &options).await.unwrap());
+            drop(two.source.migrate(&two.via, &options).await.unwrap());
         }
-        goes_off(destination).await;
+        two.falls_asleep(&mut console, &mut course).await;
+        two.is_woken(&mut course).await;
+        two.arrives().await;
+    }
+}
+
+#[tokio::test]
+async fn a_guest_that_sleeps_while_a_stranger_moves_it_is_woken_by_who_finds_the_move() {
+    let test = "a_guest_that_sleeps_while_a_stranger_moves_it_is_woken_by_who_finds_the_move";
+    if qemu_missing(test) {
+        return;
+    }
+    for sleeps_first in [false, true] {
+        let two = Two::new().await;
+        let mut console = waits(&two.source).await;
+        let mut course = course(&two.source);
+        drop(two.destination.await_migration(&two.via, &slowly()).await.unwrap());
+        let slow = MigrateSetParameters { max_bandwidth: Some(1 << 14), ..MigrateSetParameters::default() };
+        two.source.qmp().call(&slow).await.unwrap();
+        let Address::Unix(path) = &two.via else { unreachable!("it is one") };
+        let uri = Some(format!("unix:{}", path.display()));
+        two.source.qmp().call(&Migrate { uri, ..Migrate::default() }).await.unwrap();
+        let found = async || two.source.migration().await.unwrap().expect("it goes on");
+        if sleeps_first {
+            two.falls_asleep(&mut console, &mut course).await;
+            tokio::join!(found().await.done(), two.is_woken(&mut course)).0.unwrap();
+        } else {
+            let found = found().await;
+            let course = async {
+                two.falls_asleep(&mut console, &mut course).await;
+                two.is_woken(&mut course).await;
+            };
+            tokio::join!(found.done(), course).0.unwrap();
+        }
+        two.arrives().await;
     }
 }
 

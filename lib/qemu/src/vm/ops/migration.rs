@@ -182,7 +182,9 @@ impl Vm {
         to: impl Into<Channel>,
         options: &MigrationOptions,
     ) -> Result<Migration, OperationError> {
-        let (alone, decided) = Alone::until_over(self, self.stays_here()?);
+        let alone = Alone::of(self.stays_here()?);
+        let held = alone.clone();
+        let decided = self.attends_migration(move || held.is_over());
         let sent = self.send(to.into(), options, Switchover::AtOnce).await;
         drop(decided);
         match sent {
@@ -276,15 +278,29 @@ impl Vm {
     /// ([`qmp::deadline::Class::Migration`], two minutes unless the client has another limit), and ten seconds more where the monitor has to be
     /// opened again: a destination with post-copy answers nothing while it waits for memory, however long that is.
     ///
+    /// A guest that sleeps at its source is woken by who follows this, where QEMU is older than 9.0, as of [`Vm::migrate_to`].
+    ///
     /// # Errors
     /// [`OperationError`]: [`OperationError::Qmp`] with a deadline or a closed connection of one that does not answer; what becomes of its
     /// migration is told by its source.
     pub async fn migration(&self) -> Result<Option<Migration>, OperationError> {
+        let action = "ask for the migration";
         // What it does from here on is heard, on whichever connection.
-        let mut migration = Migration::of(self);
-        let info = self.ask("ask for the migration", &QueryMigrate {}).await?;
+        let mut migration = Migration::leaving(self);
+        let info = self.ask(action, &QueryMigrate {}).await?;
         migration.notes(&info);
-        Ok(goes_on(&info).then_some(migration))
+        if !goes_on(&info) {
+            return Ok(None);
+        }
+        let is_arriving = match migration.moved_early {
+            true => !is_told_by_its_source(&info),
+            false => self.ask(action, &QueryStatus {}).await?.status == RunState::Inmigrate,
+        };
+        if is_arriving {
+            migration.ran = None;
+        }
+        migration.notes_change().await?;
+        Ok(Some(migration))
     }
 
     /// Breaks the connections of migrations and of network disks, out of band: for a QEMU that hangs because their other ends do not answer.
@@ -485,7 +501,7 @@ impl Migration {
                 return Ok(info);
             }
             loop {
-                let Heard::Event(event) = self.follow.heard(WHAT).await? else {
+                let Heard::Event(event) = self.heard().await? else {
                     self.notes_change().await?;
                     break;
                 };
@@ -503,6 +519,16 @@ impl Migration {
                 }
             }
         }
+    }
+
+    /// Waits for what is announced of it, and not for ever: whoever has begun it may not have wanted it announced.
+    async fn heard(&mut self) -> Result<Heard, OperationError> {
+        let heard = self.follow.heard(WHAT);
+        if self.moved_early && self.ran.is_none() {
+            // A destination that stands still for its memory could not be asked.
+            return heard.await;
+        }
+        tokio::time::timeout(ASKED_AGAIN, heard).await.unwrap_or(Ok(Heard::Gap))
     }
 
     pub(super) async fn is_going(&mut self) -> Result<bool, OperationError> {
@@ -533,6 +559,12 @@ fn status_of(event: &Event) -> Option<MigrationStatus> {
 /// Whether there is one that is not over.
 fn goes_on(info: &MigrationInfo) -> bool {
     info.status.as_ref().is_some_and(|status| *status != MigrationStatus::None && !is_over(status))
+}
+
+/// Of one whose guest has moved before its memory: only a source tells how much it has sent (`fill_source_migration_info` in QEMU's
+/// migration/migration.c).
+fn is_told_by_its_source(info: &MigrationInfo) -> bool {
+    info.ram.is_some()
 }
 
 /// Whether nothing more happens by itself.
@@ -569,6 +601,9 @@ const EVENTS: &[&str] = &["MIGRATION"];
 const EVENTS_OF_SOURCE: &[&str] = &["MIGRATION", "STOP", "RESUME", "SUSPEND"];
 
 const WHAT: &str = "the migration";
+
+/// How long a migration may be silent before it is asked for.
+const ASKED_AGAIN: Duration = Duration::from_secs(2);
 
 /// Name of a handed-over connection within a monitor; QEMU uses it up.
 const STREAM: &str = "migration-stream";

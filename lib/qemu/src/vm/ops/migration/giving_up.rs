@@ -22,12 +22,15 @@ use super::{
         places::Reservation,
         rollback::{Made, Rollback},
     },
-    Migration, WHAT, has_moved, is_over,
+    Migration, WHAT, has_moved, is_over, is_told_by_its_source,
 };
 use crate::{Vm, vm::supervisor::Chore};
 use qmp::{
     CallError, ErrorClass, Refusal,
-    commands::{MigrateCancel, MigrateContinue, MigrationStatus, QueryStatus, RunState, Yank, YankInstance},
+    commands::{
+        MigrateCancel, MigrateContinue, MigrationInfo, MigrationStatus, QueryStatus, RunState, Yank,
+        YankInstance,
+    },
 };
 use std::time::Duration;
 
@@ -73,7 +76,8 @@ impl Migration {
         let held = self.follow.vm().departure();
         let given_up = async {
             loop {
-                let status = self.info().await?.status;
+                let info = self.info().await?;
+                let status = info.status.clone();
                 match remedy(status.as_ref(), held.is_some()) {
                     // Of one that QEMU was never told to begin nothing will ever be heard.
                     Remedy::Nothing => return Ok::<_, OperationError>(status),
@@ -82,7 +86,7 @@ impl Migration {
                         return Ok(status);
                     }
                     Remedy::Wait => return Ok(status),
-                    Remedy::TooLate => return Err(self.too_late().await?),
+                    Remedy::TooLate => return Err(too_late(&info)),
                     Remedy::Break => self.break_up(held.is_some()).await?,
                 }
             }
@@ -94,18 +98,6 @@ impl Migration {
             Ok(_) | Err(OperationError::Job { .. }) => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    /// Why it is not given up whose guest has moved before its memory.
-    async fn too_late(&mut self) -> Result<OperationError, OperationError> {
-        use RunState::{FinishMigrate, Postmigrate};
-        if !matches!(self.follow.read(WHAT, &QueryStatus {}).await?.status, FinishMigrate | Postmigrate) {
-            return Ok(OperationError::Arriving);
-        }
-        let desc = "the guest has moved before its memory, which is to follow it".to_owned();
-        let refusal = Refusal { class: ErrorClass::GenericError, desc };
-        let source = CallError::Refused { command: "migrate_cancel".to_owned(), refusal };
-        Ok(OperationError::Qmp { action: "give up a migration".to_owned(), source })
     }
 
     /// Breaks its connection and waits until QEMU has noticed, or waits to be let go on, which it does not notice in.
@@ -171,9 +163,21 @@ const DEPARTS: &str = "#departs";
 /// A broken connection is noticed with the next page that is sent.
 pub(super) const BREAKS: Duration = Duration::from_secs(10);
 
+/// Why one is not given up whose guest has moved before its memory.
+fn too_late(info: &MigrationInfo) -> OperationError {
+    if !is_told_by_its_source(info) {
+        return OperationError::Arriving;
+    }
+    let desc = "the guest has moved before its memory, which is to follow it".to_owned();
+    let refusal = Refusal { class: ErrorClass::GenericError, desc };
+    let source = CallError::Refused { command: "migrate_cancel".to_owned(), refusal };
+    OperationError::Qmp { action: "give up a migration".to_owned(), source }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use qmp::commands::MigrationStats;
 
     #[test]
     fn what_may_be_sending_the_last_is_never_cancelled() {
@@ -198,5 +202,14 @@ mod tests {
         ] {
             assert_eq!(remedy(status.as_ref(), is_held), expected, "{status:?} {is_held}");
         }
+    }
+
+    #[test]
+    fn the_source_is_told_that_its_guest_has_moved_and_the_destination_that_it_arrives() {
+        let arriving =
+            MigrationInfo { status: Some(MigrationStatus::PostcopyActive), ..MigrationInfo::default() };
+        assert!(matches!(too_late(&arriving), OperationError::Arriving));
+        let leaving = MigrationInfo { ram: Some(MigrationStats::default()), ..arriving };
+        assert!(matches!(too_late(&leaving), OperationError::Qmp { source: CallError::Refused { .. }, .. }));
     }
 }

@@ -129,7 +129,10 @@ impl Vm {
             Ok(to) => to,
             Err(source) => return Err(self.has_not_begun(source).await),
         };
-        let leaving = match self.send(to, options, Switchover::AtOnce).await {
+        let decided = self.attends_migration(|| {});
+        let sent = self.send(to, options, Switchover::AtOnce).await;
+        drop(decided);
+        let leaving = match sent {
             Ok(leaving) => leaving,
             Err(not_sent) => return Err(self.was_not_sent(destination, not_sent).await),
         };
@@ -155,6 +158,27 @@ impl Vm {
     pub(in super::super) async fn is_to_stay(&self) -> Result<Reservation, OperationError> {
         let alone = self.stays_here()?;
         if self.goes_elsewhere().await? { Err(OperationError::Moving) } else { Ok(alone) }
+    }
+
+    /// Follows a migration that QEMU is about to be told to begin until it is over, whoever else does: a guest that falls asleep meanwhile is to
+    /// be woken. It is decided whether QEMU is told when what is answered is dropped; `then` comes last.
+    pub(super) fn attends_migration(
+        &self,
+        then: impl FnOnce() + Send + 'static,
+    ) -> oneshot::Sender<Infallible> {
+        let (decided, is_decided) = oneshot::channel::<Infallible>();
+        let mut migration = Migration::leaving(self);
+        let until_over = Chore::Drive(Box::pin(async move {
+            // Nothing comes but the end.
+            let _ = is_decided.await;
+            // Newer than what QEMU was told, also where the answer to that is lost.
+            if migration.is_going().await.unwrap_or(false) {
+                let _ = migration.until(&[]).await;
+            }
+            then();
+        }));
+        let _ = self.chores.send(until_over);
+        decided
     }
 
     /// Whether QEMU sends it, or waits for another connection to send the rest.
@@ -386,28 +410,13 @@ impl Vm {
     }
 }
 
-/// The right to move a machine for as long as its migration goes on, whoever follows that.
+/// The right to move a machine from before QEMU is told to send until the migration is over, whoever follows that.
 #[derive(Clone, Debug)]
 pub(super) struct Alone(Arc<Mutex<Option<Reservation>>>);
 
 impl Alone {
-    /// Reserved from before QEMU is told to send until the migration is over; it is decided whether QEMU is told when what is answered beside it
-    /// is dropped.
-    pub(super) fn until_over(vm: &Vm, alone: Reservation) -> (Self, oneshot::Sender<Infallible>) {
-        let alone = Self(Arc::new(Mutex::new(Some(alone))));
-        let (decided, is_decided) = oneshot::channel::<Infallible>();
-        let (held, mut migration) = (alone.clone(), Migration::leaving(vm));
-        let until_over = Chore::Drive(Box::pin(async move {
-            // Nothing comes but the end.
-            let _ = is_decided.await;
-            // Newer than what QEMU was told, also where the answer to that is lost.
-            if migration.is_going().await.unwrap_or(false) {
-                let _ = migration.until(&[]).await;
-            }
-            held.is_over();
-        }));
-        let _ = vm.chores.send(until_over);
-        (alone, decided)
+    pub(super) fn of(alone: Reservation) -> Self {
+        Self(Arc::new(Mutex::new(Some(alone))))
     }
 
     /// Others may move the machine again.
