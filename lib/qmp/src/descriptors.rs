@@ -16,7 +16,14 @@ use crate::{
     wire::{Decode as _, Object as _},
 };
 use serde_json::{Map, Value};
-use std::{collections::HashMap, os::fd::OwnedFd, sync::Mutex};
+use std::{
+    collections::HashMap,
+    future::{Future as _, poll_fn},
+    os::fd::OwnedFd,
+    pin::pin,
+    sync::Mutex,
+    task::Poll,
+};
 
 /// A set of descriptors in QEMU, which it opens under [`FdSet::path`]. Dropped, or with [`FdSet::release`], QEMU closes its copies;
 /// what was opened from the set stays open for as long as its user needs it. [`FdSet::keep`] leaves it to QEMU.
@@ -89,23 +96,36 @@ pub struct NamedFd {
     by: CallId,
 }
 
-/// Who has given each name to a descriptor, last.
+/// Who has given each name to a descriptor, last. QEMU is told under the same lock: it hears of a name in the order in which that changes hands.
 #[derive(Debug, Default)]
 pub(crate) struct Names(Mutex<HashMap<String, CallId>>);
 
 impl Names {
-    fn give(&self, name: &str, by: CallId) {
-        guarded(&self.0).insert(name.to_owned(), by);
+    /// Gives it to somebody; answers whose it was.
+    fn give<T>(&self, name: &str, by: CallId, tells: impl FnOnce() -> T) -> (Option<CallId>, T) {
+        let mut names = guarded(&self.0);
+        (names.insert(name.to_owned(), by), tells())
     }
 
-    /// Whether it was still his.
-    fn give_up(&self, name: &str, by: CallId) -> bool {
+    /// QEMU has not taken it: it is still his whose it was.
+    fn give_back(&self, name: &str, by: CallId, before: Option<CallId>) {
         let mut names = guarded(&self.0);
-        let is_his = names.get(name) == Some(&by);
-        if is_his {
-            names.remove(name);
+        if names.get(name) == Some(&by) {
+            match before {
+                Some(before) => names.insert(name.to_owned(), before),
+                None => names.remove(name),
+            };
         }
-        is_his
+    }
+
+    /// Nothing is told where it is not his any more.
+    fn give_up<T>(&self, name: &str, by: CallId, tells: impl FnOnce() -> T) -> Option<T> {
+        let mut names = guarded(&self.0);
+        if names.get(name) != Some(&by) {
+            return None;
+        }
+        names.remove(name);
+        Some(tells())
     }
 }
 
@@ -118,7 +138,7 @@ impl NamedFd {
 
     /// A command has used it up: nothing is left to close.
     pub fn used(self) {
-        self.give_up();
+        self.given_up(|| ());
     }
 
     /// Has QEMU close it; dropped, or after its deadline, it still closes it.
@@ -126,22 +146,25 @@ impl NamedFd {
     /// # Errors
     /// [`CallError`]; refused when it was used up.
     pub async fn close(self) -> Result<(), CallError> {
-        if !self.give_up() {
-            return Ok(());
+        let command = Closefd { fdname: self.name.clone() };
+        let mut call = pin!(self.client.call_for_good(&command));
+        // It is sent when it is first polled.
+        let begun = poll_fn(|context| Poll::Ready(self.given_up(|| call.as_mut().poll(context))));
+        match begun.await {
+            None => Ok(()),
+            Some(Poll::Ready(answer)) => answer.map(drop),
+            Some(Poll::Pending) => call.await.map(drop),
         }
-        self.client.call_for_good(&Closefd { fdname: self.name.clone() }).await.map(drop)
     }
 
-    fn give_up(&self) -> bool {
-        self.client.names().give_up(&self.name, self.by)
+    fn given_up<T>(&self, tells: impl FnOnce() -> T) -> Option<T> {
+        self.client.names().give_up(&self.name, self.by, tells)
     }
 }
 
 impl Drop for NamedFd {
     fn drop(&mut self) {
-        if self.give_up() {
-            self.client.launch(&Closefd { fdname: self.name.clone() });
-        }
+        self.given_up(|| self.client.launch(&Closefd { fdname: self.name.clone() }));
     }
 }
 
@@ -157,16 +180,22 @@ impl Client {
         descriptor: OwnedFd,
     ) -> Result<NamedFd, CallError> {
         let named = NamedFd { client: self.clone(), name: name.into(), by: self.new_id() };
-        self.names().give(&named.name, named.by);
+        let command = Getfd { fdname: named.name.clone() };
+        let mut call = pin!(self.call_with(&command, vec![descriptor]));
+        // It is sent when it is first polled.
+        let begun = poll_fn(|context| {
+            Poll::Ready(self.names().give(&named.name, named.by, || call.as_mut().poll(context)))
+        });
+        let (before, begun) = begun.await;
         // Dropped before the answer, it is closed after it.
-        match self.call_with(&Getfd { fdname: named.name.clone() }, vec![descriptor]).await {
-            Ok(_) => Ok(named),
-            Err(error @ CallError::Deadline { .. }) => Err(error),
-            Err(error) => {
-                named.used();
-                Err(error)
-            }
+        let answer = match begun {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => call.await,
+        };
+        if let Err(CallError::Refused { .. } | CallError::NoDescriptors { .. }) = answer {
+            self.names().give_back(&named.name, named.by, before);
         }
+        answer.map(|_| named)
     }
 
     /// Makes a set of one descriptor (`add-fd`); [`FdSet::add`] takes further ones. `note` is what `query-fdsets` tells of it. A call
@@ -199,4 +228,23 @@ fn remove_one(reply: Value) -> Option<(&'static str, Map<String, Value>)> {
     let mut arguments = Map::new();
     RemoveFd { fdset_id: reply.fdset_id, fd: Some(reply.fd) }.put(&mut arguments);
     Some((RemoveFd::FACTS.name, arguments))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another thread would be heard before this one, or between.
+    #[test]
+    fn nobody_else_has_a_name_while_qemu_is_told_of_it() {
+        let (names, [first, second]) = (Names::default(), [CallId(1), CallId(2)]);
+        let is_alone = || names.0.try_lock().is_err();
+        assert_eq!(names.give("stream", first, is_alone), (None, true));
+        assert_eq!(names.give("stream", second, is_alone), (Some(first), true));
+        assert_eq!(names.give_up("stream", first, is_alone), None);
+        names.give_back("stream", second, Some(first));
+        assert_eq!(names.give_up("stream", second, is_alone), None);
+        assert_eq!(names.give_up("stream", first, is_alone), Some(true));
+        assert_eq!(names.give_up("stream", first, is_alone), None);
+    }
 }

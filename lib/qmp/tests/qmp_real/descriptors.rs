@@ -268,6 +268,29 @@ async fn begun<T>(call: &mut (impl Future<Output = T> + Unpin)) {
     }
 }
 
+#[tokio::test]
+async fn a_name_that_is_not_taken_is_still_his_whose_it_was() {
+    let mut played = Played::begin().await;
+    let client = played.client.clone();
+    let null = || OwnedFd::from(File::open("/dev/null").unwrap());
+    let closing = || ("closefd".to_owned(), json!({"fdname": "stream"}));
+    let (first, _) = tokio::join!(client.pass_named("stream", null()), played.next(json!({})));
+    let first = first.unwrap();
+    let refusing = async {
+        let request = played.request().await.unwrap();
+        let refusal = json!({"error": {"class": "GenericError", "desc": "not now"}, "id": request["id"]});
+        played.writer.write_all(format!("{refusal}\n").as_bytes()).await.unwrap();
+    };
+    let (refused, ()) = tokio::join!(client.pass_named("stream", null()), refusing);
+    assert!(refused.unwrap_err().refusal().is_some());
+    drop(first);
+    assert_eq!(played.next(json!({})).await, closing());
+    // Whatever an answer that is not understood says, the command was carried out.
+    let (strange, _) = tokio::join!(client.pass_named("stream", null()), played.next(json!("done")));
+    assert!(matches!(strange.unwrap_err(), CallError::Decode { .. }));
+    assert_eq!(played.next(json!({})).await, closing());
+}
+
 /// The answer lies there for a caller who leaves without looking.
 #[tokio::test]
 async fn a_set_whose_answer_nobody_reads_is_removed() {

@@ -177,7 +177,6 @@ fn too_late(info: &MigrationInfo) -> OperationError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use qmp::commands::MigrationStats;
 
     #[test]
     fn what_may_be_sending_the_last_is_never_cancelled() {
@@ -202,14 +201,5 @@ mod tests {
         ] {
             assert_eq!(remedy(status.as_ref(), is_held), expected, "{status:?} {is_held}");
         }
-    }
-
-    #[test]
-    fn the_source_is_told_that_its_guest_has_moved_and_the_destination_that_it_arrives() {
-        let arriving =
-            MigrationInfo { status: Some(MigrationStatus::PostcopyActive), ..MigrationInfo::default() };
-        assert!(matches!(too_late(&arriving), OperationError::Arriving));
-        let leaving = MigrationInfo { ram: Some(MigrationStats::default()), ..arriving };
-        assert!(matches!(too_late(&leaving), OperationError::Qmp { source: CallError::Refused { .. }, .. }));
     }
 }
