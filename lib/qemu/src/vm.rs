@@ -179,7 +179,7 @@ impl Vm {
     ///
     /// # Errors
     /// [`CallError`], also of [`Vm::wake`]; [`CallError::Deadline`] also where an image that is being made does not come to its end, and then
-    /// the guest was not stopped. After one of `query-status` QEMU has been told and is silent since: a guest stands, unless it sleeps.
+    /// the guest was not stopped. After one of `query-status` QEMU has been told and is silent since: a guest stands, unless it slept.
     pub async fn pause(&self) -> Result<(), CallError> {
         // QEMU 7.2 would end: `ops/listing.rs`.
         let _none_is_made = self.while_none_is_made("stop").await?;
@@ -242,15 +242,25 @@ impl Vm {
     /// would leave it standing.
     ///
     /// # Errors
-    /// [`CallError`], also of [`Vm::wake`]; [`CallError::Deadline`] and [`CallError::Closed`] when it is unknown whether the machine was reset.
+    /// [`CallError`], also of [`Vm::wake`] and [`Vm::resume`]; [`CallError::Deadline`] and [`CallError::Closed`] when it is unknown whether the
+    /// machine was reset.
     pub async fn reset(&self) -> Result<(), CallError> {
+        let (fell_asleep, pauses) = (self.qmp().waiter(|event| event.name == "SUSPEND"), self.pauses());
         self.is_awake().await?;
         // QEMU announces it from its main loop, after the devices are reset.
         let is_done = |event: &Event| {
             let reason = event.data.get("reason").and_then(serde_json::Value::as_str);
             event.name == "RESET" && reason == Some("host-qmp-system-reset")
         };
-        self.done_when(&SystemReset {}, is_done).await
+        self.done_when(&SystemReset {}, is_done).await?;
+        let stands = self.status().run_state == RunState::Prelaunch;
+        // Since it was seen to be awake. Cancel safety: it was heard by now, or never.
+        let fell_asleep = tokio::select! {
+            biased;
+            heard = fell_asleep => heard.is_some(),
+            () = std::future::ready(()) => false,
+        };
+        if stands && fell_asleep && self.pauses() == pauses { self.resume().await } else { Ok(()) }
     }
 
     /// Has QEMU do what it announces when it is done. [`Vm::status`] is newer than that on return.

@@ -107,7 +107,8 @@ impl Names {
         (names.insert(name.to_owned(), by), tells())
     }
 
-    /// QEMU has not taken it: it is still his whose it was.
+    /// QEMU has not taken it: it is still his whose it was. Where he has dropped it meanwhile it is open until the name is given again, or the
+    /// connection ends.
     fn give_back(&self, name: &str, by: CallId, before: Option<CallId>) {
         let mut names = guarded(&self.0);
         if names.get(name) == Some(&by) {

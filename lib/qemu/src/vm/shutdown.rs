@@ -249,31 +249,16 @@ const PRESS_AGAIN: Duration = Duration::from_secs(3);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vm::supervisor::tests::{Reader, Writer, answer_in, answer_to, event, state, supervised_by};
+    use crate::vm::supervisor::tests::{Reader, Writer, answer_in, answer_to, event, known_as, state, with};
     use serde_json::json;
-    use std::path::Path;
     use tokio::{io::AsyncWriteExt, task::JoinSet};
 
     const LONG: Duration = Duration::from_secs(60);
-
-    /// A machine that was in this state when it was last asked.
-    async fn known_as(known: &str, directory: &Path, tasks: &mut JoinSet<Exit>) -> (Vm, Reader, Writer) {
-        let (vm, mut reader, mut writer) = supervised_by(directory, tasks).await;
-        answer_to("query-status", &mut reader, &mut writer, state(known)).await;
-        let mut status = vm.watch();
-        status.wait_for(|status| status.run_state.as_str() == known).await.unwrap();
-        (vm, reader, writer)
-    }
 
     async fn is_off(reader: &mut Reader, writer: &mut Writer) {
         let off = event("SHUTDOWN", json!({"guest": true, "reason": "guest-shutdown"}));
         writer.write_all(off.as_bytes()).await.unwrap();
         answer_to("query-status", reader, writer, state("shutdown")).await;
-    }
-
-    /// What comes of it while the monitor answers as it should be asked.
-    async fn with<T>(call: impl Future<Output = T>, monitor: impl Future<Output = ()>) -> T {
-        tokio::time::timeout(LONG, async { tokio::join!(call, monitor).0 }).await.expect("it is asked")
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use tokio::{
     io::{AsyncReadExt, copy},
     net::{UnixListener, UnixStream},
     sync::oneshot,
+    task::JoinSet,
 };
 
 /// A disk of 8 MiB, with limits that nothing here reaches.
@@ -196,7 +197,8 @@ async fn a_disk_that_is_backed_up_gets_another_image() {
         let _server = nbd_server(&at("first"), &at("nbd.sock"));
         let (open, opened) = oneshot::channel();
         let (listening, server) = (UnixListener::bind(at("gate.sock")).unwrap(), at("nbd.sock"));
-        let joined = tokio::spawn(async move { gate(listening, &server, opened).await });
+        let mut joined = JoinSet::new();
+        joined.spawn(async move { gate(listening, &server, opened).await });
         let server = Address::Unix(at("gate.sock"));
         let held = CopyTarget::Nbd { server, export: "copy".into(), tls: None };
         let mut first = vm.push_backup("root", &held, None).await.unwrap();
@@ -212,12 +214,17 @@ async fn a_disk_that_is_backed_up_gets_another_image() {
         assert!(matches!(refused, OperationError::InUse { by: "a job", .. }) && !at("second").exists());
         vm.snapshot_disks(&[Overlay::new("root", at("overlay"))]).await.unwrap();
         guest.run("printf two >/dev/vda; sync").await;
-        vm.stream_disk("root").await.unwrap().done().await.unwrap();
+        // Whoever closed the image below then would end QEMU.
+        let refused = vm.stream_disk("root").await.unwrap_err();
+        assert!(matches!(refused, OperationError::InUse { by: "a job", .. }), "{refused:?}");
+        vm.forget_node("root").await.unwrap_err();
         let (done, of) = first.progress().await.unwrap().unwrap();
         assert!(done < of, "the first is not over");
         vm.qmp().call(&JobResume { id }).await.unwrap();
         first.done().await.unwrap();
-        joined.await.unwrap();
+        joined.join_next().await.unwrap().unwrap();
+        vm.stream_disk("root").await.unwrap().done().await.unwrap();
+        vm.forget_node("root").await.unwrap();
         guest.quit().await;
         assert!(convert(at("overlay").to_str().unwrap(), "qcow2", &at("flat")));
         for (file, beginning) in [("first", b"dddd"), ("disk.raw", b"oned"), ("flat", b"twod")] {

@@ -216,8 +216,11 @@ async fn a_guest_that_sleeps_begins_anew_when_it_is_reset() {
     let id = sleeper(&manager, directory.path(), Supervision::default());
     let (vm, mut console) = asleep(&manager, id).await;
     // It has said `!` when it began, and somebody may have listened.
-    while console.try_read(&mut [0]).is_ok() {}
+    while matches!(console.try_read(&mut [0]), Ok(1)) {}
+    let was_reset =
+        vm.qmp().waiter(|event| event.name == "RESET" && event.data["reason"] == "host-qmp-system-reset");
     manager.reset(id).await.unwrap();
+    tokio::time::timeout(LONG, was_reset).await.expect("it is told").unwrap();
     assert_eq!((manager.state(id).unwrap(), vm.status().run_state), (State::Running, RunState::Running));
     // Where its firmware finds that it slept it goes on from there.
     tokio::select! {

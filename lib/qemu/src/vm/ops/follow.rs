@@ -23,7 +23,7 @@ pub(super) struct Follow {
     clients: watch::Receiver<Client>,
     client: Client,
     events: Subscription,
-    /// Another connection was opened for an answer: what was raised between is a gap.
+    /// What was raised before is a gap, as where another connection was opened for an answer.
     missed: bool,
 }
 
@@ -64,6 +64,11 @@ impl Follow {
     pub(super) fn forget(&mut self) {
         self.events = self.client.subscribe(self.filter.clone(), EVENTS);
         self.missed = false;
+    }
+
+    /// There was something before: it is a gap.
+    pub(super) fn misses(&mut self) {
+        self.missed = true;
     }
 
     /// Waits for an event, or for a gap in them. Dropping the future loses nothing.

@@ -120,9 +120,11 @@ impl Vm {
         self.way_without(disk, &[JOB]).await
     }
 
-    /// The same beside backups of either kind: the filter of one copies what is about to be overwritten, whatever lies below. Of a disk with
-    /// filters a job that mirrors or commits it forbids the nodes that it sees, and not the image below: with what is begun on that one QEMU 7.2
-    /// ends (`bdrv_close: Assertion 'QLIST_EMPTY(&bs->dirty_bitmaps)' failed`), and 10.0 does not complete the mirror.
+    /// The same beside backups of either kind, for who leaves the image open: the bitmap of one is in it, and QEMU 7.2 ends where that is closed
+    /// before the backup is over, as 10.0 does where the backup takes what has changed (`bdrv_release_dirty_bitmap_locked`: Assertion
+    /// `!bdrv_dirty_bitmap_busy(bitmap)` failed). Of a disk with filters a job that mirrors or commits it forbids the nodes that it sees, and not
+    /// the image below: with what is begun on that one QEMU 7.2 ends (`bdrv_close: Assertion 'QLIST_EMPTY(&bs->dirty_bitmaps)' failed`), and 10.0
+    /// does not complete the mirror.
     ///
     /// # Errors
     /// [`OperationError::InUse`].
@@ -147,7 +149,7 @@ impl Vm {
         let drive = QomGet { path: device(disk), property: "drive".to_owned() };
         let used = self.ask("look for a disk", &drive).await?;
         let top = chain.first().unwrap_or(&active).clone();
-        // The filter of a mirror or of a commit, which is in no list. A stick has no such name: its disk has taken it over.
+        // The filter of a mirror, a commit or a stream, which is in no list. A stick has no such name: its disk has taken it over.
         if used.as_str().is_some_and(|used| !used.is_empty() && used != top) {
             return Err(in_use(JOB));
         }

@@ -130,6 +130,8 @@ pub struct Migration {
     follow: Follow,
     /// The guest has moved before its memory.
     moved_early: bool,
+    /// QEMU tells by events how it fares.
+    is_announced: bool,
     /// It is noted of the destination that the guest is to run there ([`Vm::to_run`]).
     is_noted: bool,
     /// Of a source: whether the guest ran when the migration stopped it. Somebody may stop it, and it may end, while its memory is sent.
@@ -278,7 +280,7 @@ impl Vm {
     /// ([`qmp::deadline::Class::Migration`], two minutes unless the client has another limit), and ten seconds more where the monitor has to be
     /// opened again: a destination with post-copy answers nothing while it waits for memory, however long that is.
     ///
-    /// A guest that sleeps at its source is woken by who follows this, where QEMU is older than 9.0, as of [`Vm::migrate_to`].
+    /// A guest that sleeps at its source, where QEMU is older than 9.0, is woken by who follows what is answered, as of [`Vm::migrate_to`].
     ///
     /// # Errors
     /// [`OperationError`]: [`OperationError::Qmp`] with a deadline or a closed connection of one that does not answer; what becomes of its
@@ -287,20 +289,24 @@ impl Vm {
         let action = "ask for the migration";
         // What it does from here on is heard, on whichever connection.
         let mut migration = Migration::leaving(self);
-        let info = self.ask(action, &QueryMigrate {}).await?;
+        let mut info = self.ask(action, &QueryMigrate {}).await?;
         migration.notes(&info);
-        if !goes_on(&info) {
-            return Ok(None);
+        let mut is_arriving = false;
+        if goes_on(&info) && !migration.moved_early {
+            is_arriving = self.ask(action, &QueryStatus {}).await?.status == RunState::Inmigrate;
+            if !is_arriving {
+                // A destination that is not any more has its guest before its memory, or all of it.
+                info = self.ask(action, &QueryMigrate {}).await?;
+                migration.notes(&info);
+            }
         }
-        let is_arriving = match migration.moved_early {
-            true => !is_told_by_its_source(&info),
-            false => self.ask(action, &QueryStatus {}).await?.status == RunState::Inmigrate,
-        };
-        if is_arriving {
+        if is_arriving || migration.moved_early && !is_told_by_its_source(&info) {
             migration.ran = None;
+        } else {
+            // What its guest did before was not heard.
+            migration.follow.misses();
         }
-        migration.notes_change().await?;
-        Ok(Some(migration))
+        Ok(goes_on(&info).then_some(migration))
     }
 
     /// Breaks the connections of migrations and of network disks, out of band: for a QEMU that hangs because their other ends do not answer.
@@ -356,7 +362,14 @@ impl Vm {
 
 impl Migration {
     pub(super) fn of(vm: &Vm) -> Self {
-        Self { follow: Follow::new(vm, EVENTS), moved_early: false, is_noted: false, ran: None, alone: None }
+        Self {
+            follow: Follow::new(vm, EVENTS),
+            moved_early: false,
+            is_announced: false,
+            is_noted: false,
+            ran: None,
+            alone: None,
+        }
     }
 
     /// The same at its source, where the guest may stop for other reasons.
@@ -509,6 +522,7 @@ impl Migration {
                     self.notes_change().await?;
                     continue;
                 };
+                self.is_announced = true;
                 self.moved_early |= has_moved(&status);
                 if status == MigrationStatus::PostcopyPaused {
                     // A destination may stand still now: it answers nothing.
@@ -524,8 +538,8 @@ impl Migration {
     /// Waits for what is announced of it, and not for ever: whoever has begun it may not have wanted it announced.
     async fn heard(&mut self) -> Result<Heard, OperationError> {
         let heard = self.follow.heard(WHAT);
-        if self.moved_early && self.ran.is_none() {
-            // A destination that stands still for its memory could not be asked.
+        // A destination that stands still for its memory could not be asked.
+        if self.is_announced || self.moved_early && self.ran.is_none() {
             return heard.await;
         }
         tokio::time::timeout(ASKED_AGAIN, heard).await.unwrap_or(Ok(Heard::Gap))

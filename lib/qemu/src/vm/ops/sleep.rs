@@ -66,3 +66,44 @@ impl Vm {
 }
 
 pub(super) const AWAKE: &str = "have the guest awake for its state";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::supervisor::tests::{answer_in, answer_to, event, known_as, state, with};
+    use serde_json::json;
+    use tokio::{io::AsyncWriteExt, task::JoinSet};
+
+    /// QEMU before 9.0 says yes, and has it run as soon as it wakes.
+    #[tokio::test]
+    async fn a_guest_that_is_not_known_to_sleep_is_woken_to_be_paused() {
+        let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+        let (vm, mut reader, mut writer) = known_as("running", directory.path(), &mut tasks).await;
+        let monitor = async {
+            answer_to("stop", &mut reader, &mut writer, json!({})).await;
+            answer_in("suspended", "system_wakeup", &mut reader, &mut writer).await;
+            writer.write_all(event("WAKEUP", json!({})).as_bytes()).await.unwrap();
+            answer_in("running", "stop", &mut reader, &mut writer).await;
+            answer_to("query-status", &mut reader, &mut writer, state("paused")).await;
+        };
+        with(vm.pause(), monitor).await.unwrap();
+        assert_eq!(vm.status().run_state, RunState::Paused);
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_falls_asleep_just_before_it_is_reset_runs_after_it() {
+        let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+        let (vm, mut reader, mut writer) = known_as("running", directory.path(), &mut tasks).await;
+        let monitor = async {
+            answer_to("query-status", &mut reader, &mut writer, state("running")).await;
+            writer.write_all(event("SUSPEND", json!({})).as_bytes()).await.unwrap();
+            answer_in("suspended", "system_reset", &mut reader, &mut writer).await;
+            let reset = event("RESET", json!({"guest": false, "reason": "host-qmp-system-reset"}));
+            writer.write_all(reset.as_bytes()).await.unwrap();
+            answer_in("prelaunch", "cont", &mut reader, &mut writer).await;
+            answer_to("query-status", &mut reader, &mut writer, state("running")).await;
+        };
+        with(vm.reset(), monitor).await.unwrap();
+        assert_eq!(vm.status().run_state, RunState::Running);
+    }
+}

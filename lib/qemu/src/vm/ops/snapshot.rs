@@ -161,8 +161,8 @@ impl Vm {
     /// Puts new overlays on top of disks, all at the same moment of the guest. Answers the names of their nodes, in order.
     ///
     /// # Errors
-    /// [`OperationError`]; the machine is as before then. [`OperationError::InUse`] while one of the disks is mirrored or committed;
-    /// QEMU refuses one that is streamed, and takes one that is backed up.
+    /// [`OperationError`]; the machine is as before then. [`OperationError::InUse`] while one of the disks is mirrored,
+    /// committed or streamed, or QEMU's own refusal; one that is backed up is taken.
     pub async fn snapshot_disks(&self, overlays: &[Overlay]) -> Result<Vec<String>, OperationError> {
         let mut rollback = Rollback::new(self);
         let taken = self.take_overlays(overlays, &mut rollback).await;
@@ -254,10 +254,10 @@ impl Vm {
     /// can be removed ([`Vm::forget_node`]).
     ///
     /// # Errors
-    /// [`OperationError`]; [`OperationError::InUse`] while the disk is mirrored or committed. QEMU refuses one that is streamed, and takes one that is
-    /// backed up.
+    /// [`OperationError`]; [`OperationError::InUse`] while a backup of the disk or another job goes on, or QEMU's own refusal.
     pub async fn stream_disk(&self, disk: &str) -> Result<Job, OperationError> {
-        let (way, id) = (self.way_below(disk).await?, job_id("stream"));
+        // A backup would lose the image that it began with, if that is closed.
+        let (way, id) = (self.way(disk).await?, job_id("stream"));
         let stream = BlockStream {
             job_id: Some(id.clone()),
             auto_dismiss: Some(false),

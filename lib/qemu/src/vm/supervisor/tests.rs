@@ -53,6 +53,24 @@ pub(in crate::vm) async fn supervised_by(
     supervised_in(rustix::process::getpid(), directory, tasks).await
 }
 
+/// A machine that was in this state when it was last asked.
+pub(in crate::vm) async fn known_as(
+    known: &str,
+    directory: &std::path::Path,
+    tasks: &mut JoinSet<Exit>,
+) -> (Vm, Reader, Writer) {
+    let (vm, mut reader, mut writer) = supervised_by(directory, tasks).await;
+    answer_to("query-status", &mut reader, &mut writer, state(known)).await;
+    let mut status = vm.watch();
+    status.wait_for(|status| status.run_state.as_str() == known).await.unwrap();
+    (vm, reader, writer)
+}
+
+/// What comes of it while the monitor answers as it should be asked.
+pub(in crate::vm) async fn with<T>(call: impl Future<Output = T>, monitor: impl Future<Output = ()>) -> T {
+    tokio::time::timeout(LONG, async { tokio::join!(call, monitor).0 }).await.expect("it is asked")
+}
+
 /// The test's side of a connection that has just been made, up to and with its first question.
 async fn greets(stream: UnixStream, status: &str) -> (Reader, Writer) {
     let (reader, mut writer) = split(stream);

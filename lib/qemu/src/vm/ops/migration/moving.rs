@@ -465,7 +465,7 @@ impl Migration {
     /// [`OperationError::Broken`] when it breaks again at once.
     async fn goes_on(&mut self) -> Result<(), OperationError> {
         while self.info().await?.status == Some(MigrationStatus::PostcopyPaused) {
-            if let Heard::Event(event) = self.follow.heard(WHAT).await?
+            if let Heard::Event(event) = self.heard().await?
                 && status_of(&event) == Some(MigrationStatus::PostcopyPaused)
             {
                 return Err(OperationError::Broken);
