@@ -14,6 +14,7 @@ use std::{
     io::{self, Write},
     sync::Arc,
     thread,
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -219,6 +220,10 @@ pub async fn terminal(client: &Client, schema: Arc<Schema>, out: &mut dyn Write)
                     return Ok(Outcome::Lost);
                 }
                 is_warned = ends;
+                // What has happened by now is told before the next prompt: the editor's printer knows of none that is just being written.
+                while let Ok(Ok(event)) = tokio::time::timeout(Duration::ZERO, events.next()).await {
+                    writeln!(out, "{}", told(&event))?;
+                }
                 out.flush()?;
                 // The next prompt comes after the answer.
                 let _ = done.send(());

@@ -405,7 +405,18 @@ async fn a_program_that_copies_to_a_daemon_is_told_no_password() {
         // With Kerberos there might be a way; the daemon knows that it has none, for it offers nothing that encrypts.
         let asked = cfg!(feature = "gssapi") && error.refusal().is_some();
         assert!(asked || error.to_string().contains("anybody can read"), "{mechanism}: {error}");
-        let said = std::fs::read(&said).unwrap();
+        // tee(1) writes to its output before it writes to the file.
+        let writes = async {
+            loop {
+                match std::fs::read(&said) {
+                    Ok(said) if said.len() >= 28 => return said,
+                    _ => tokio::time::sleep(std::time::Duration::from_millis(1)).await,
+                }
+            }
+        };
+        let said = tokio::time::timeout(std::time::Duration::from_secs(60), writes)
+            .await
+            .expect("it writes down what it was told");
         // The question what it demands, and no more than that and the next one.
         assert!((28..=64).contains(&said.len()), "{} bytes", said.len());
         for secret in [b"fred".as_slice(), b"geheim"] {
