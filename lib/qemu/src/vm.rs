@@ -190,7 +190,7 @@ impl Vm {
                 return Ok(());
             }
             // QEMU before 9.0 has said yes, and would have it run as soon as it wakes.
-            self.is_awake().await?;
+            self.wakes().await?;
         }
     }
 
@@ -246,7 +246,7 @@ impl Vm {
     /// machine was reset.
     pub async fn reset(&self) -> Result<(), CallError> {
         let (fell_asleep, pauses) = (self.qmp().waiter(|event| event.name == "SUSPEND"), self.pauses());
-        self.is_awake().await?;
+        self.wakes().await?;
         // QEMU announces it from its main loop, after the devices are reset.
         let is_done = |event: &Event| {
             let reason = event.data.get("reason").and_then(serde_json::Value::as_str);

@@ -42,14 +42,14 @@ impl Vm {
         if self.qmp().call(&QueryVersion {}).await?.qemu.major >= 9 {
             return Ok(());
         }
-        self.is_awake().await
+        self.wakes().await
     }
 
     /// Wakes a guest if it sleeps.
     ///
     /// # Errors
     /// [`CallError`] of one that sleeps on.
-    pub(in crate::vm) async fn is_awake(&self) -> Result<(), CallError> {
+    pub(in crate::vm) async fn wakes(&self) -> Result<(), CallError> {
         if !self.sleeps().await? {
             return Ok(());
         }
